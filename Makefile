@@ -1,0 +1,64 @@
+# Everything a reader needs, as short commands. `make` alone lists them.
+# CPU=1 installs the CPU build of torch (a tenth of the download); remembered for the next call.
+
+PYTHON3 ?= python3
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+READY := $(VENV)/.ready
+UV := uv==0.13.9
+CPU ?= $(if $(wildcard $(VENV)/.cpu),1)
+
+# The notebooks run in notebooks/, so a relative folder is made absolute here.
+ifneq ($(MNIST_DATA_DIR),)
+override export MNIST_DATA_DIR := $(if $(filter /%,$(MNIST_DATA_DIR)),,$(CURDIR)/)$(MNIST_DATA_DIR)
+endif
+
+.PHONY: help install report full test lab bench lock clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+install: $(READY) ## create .venv with the pinned versions (CPU=1: without CUDA)
+
+report: $(READY) ## run the notebooks on the quick profile and render the book, into reports/quick
+	$(PYTHON) -m mnist_ae_utils report --profile quick
+
+full: $(READY) ## the report that reports/ holds: 5 seeds, all images, hours
+	$(PYTHON) -m mnist_ae_utils report --profile full --out reports
+
+test: $(READY) ## check the style and run every test
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m pytest
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	cd notebooks && ../$(PYTHON) -m jupyter lab
+
+bench: $(READY) ## time a training step against a DataLoader loop
+	$(PYTHON) -m mnist_ae_utils bench
+
+# setuptools is among the locked packages, hence no build isolation: nothing outside the lock is fetched.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON3) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; name one with: make PYTHON3=python3.12 ..." >&2; exit 1; }
+	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+ifeq ($(CPU),1)
+	$(PYTHON) -m pip install "$(UV)"
+	$(PYTHON) -m uv pip install --python $(PYTHON) --torch-backend=cpu --no-verify-hashes \
+	  --constraint requirements.lock --editable ".[test]"
+	touch $(VENV)/.cpu
+else
+	$(PYTHON) -m pip install --requirement requirements.lock
+	$(PYTHON) -m pip install --no-deps --no-build-isolation --editable .
+endif
+	touch $@
+
+# After a change of pyproject.toml; then repeat the pins in environment.yml.
+lock: ## resolve requirements.lock anew
+	test -x $(PYTHON) || $(PYTHON3) -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet "$(UV)"
+	$(PYTHON) -m uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --extra test --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean: ## remove what is built; keeps the environment, the data, finished trainings and reports/
+	rm -rf reports/quick reports/smoke reports/html .pytest_cache .ruff_cache *.egg-info
+	find mnist_ae_utils tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,261 @@
+"""Numbers from models and codes, the intervals around them, and the verdicts that follow from them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.linalg import subspace_angles
+from scipy.optimize import linear_sum_assignment
+from scipy.stats import t as student_t
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import trustworthiness
+from sklearn.metrics import confusion_matrix, normalized_mutual_info_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+BATCH = 1000
+
+
+def in_batches(function, inputs):
+    """``function(inputs)`` computed 1,000 rows at a time, without gradients."""
+    with torch.inference_mode():
+        return torch.cat([function(batch) for batch in inputs.split(BATCH)])
+
+
+def encode(autoencoder, images):
+    """Codes (n, latent_dim) of `images` (n, 1, 28, 28), by the autoencoder in evaluation mode."""
+    return in_batches(autoencoder.eval().encoder, images)
+
+
+def reconstruct(autoencoder, images):
+    """Reconstructions (n, 1, 28, 28) of `images`, by the autoencoder in evaluation mode."""
+    return in_batches(autoencoder.eval(), images)
+
+
+def reconstruction_error(autoencoder, images):
+    """Squared error summed over the 784 pixels, averaged over the images (PCA with 30 components: 13.87)."""
+    return image_errors(reconstruct(autoencoder, images), images).mean().item()
+
+
+def image_errors(reconstructions, images):
+    """Squared error of each image, summed over its pixels: a tensor (n,)."""
+    return (reconstructions - images).square().flatten(1).sum(1)
+
+
+def predict(classifier, inputs):
+    """Predicted classes (n,), by the classifier in evaluation mode."""
+    return in_batches(classifier.eval(), inputs).argmax(1)
+
+
+def accuracy(classifier, inputs, labels):
+    """Fraction of `inputs` whose predicted class is the label, in [0, 1]."""
+    return (predict(classifier, inputs) == labels).float().mean().item()
+
+
+def linear_probe(train_codes, train_labels, test_codes, test_labels):
+    """Test accuracy in [0, 1] of multinomial logistic regression on standardized codes (scikit-learn)."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return _score(probe, train_codes, train_labels, test_codes, test_labels)
+
+
+def nearest_neighbors(train_codes, train_labels, test_codes, test_labels, k=5):
+    """Test accuracy in [0, 1] of the majority vote among the `k` nearest training codes (Euclidean)."""
+    neighbors = KNeighborsClassifier(n_neighbors=k)
+    return _score(neighbors, train_codes, train_labels, test_codes, test_labels)
+
+
+def _score(estimator, train_codes, train_labels, test_codes, test_labels):
+    estimator.fit(_numpy(train_codes), _numpy(train_labels))
+    return float(estimator.score(_numpy(test_codes), _numpy(test_labels)))
+
+
+def _numpy(x):
+    return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
+
+
+def cluster(codes, n_clusters=10, seed=0):
+    """k-means cluster (n,) of each code, best of ten starts."""
+    return KMeans(n_clusters, n_init=10, random_state=seed).fit_predict(_numpy(codes))
+
+
+def clustering_accuracy(labels, clusters):
+    """Accuracy in [0, 1] of the best one-to-one assignment of clusters to classes (Hungarian algorithm).
+
+    Source: Yang et al. (2010), "Image clustering using local discriminant models and global integration".
+    """
+    counts = confusion_matrix(_numpy(labels), _numpy(clusters))
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return float(counts[rows, columns].sum() / counts.sum())
+
+
+def mutual_information(labels, clusters):
+    """Normalized mutual information of labels and clusters, in [0, 1] (scikit-learn, arithmetic mean)."""
+    return float(normalized_mutual_info_score(_numpy(labels), _numpy(clusters)))
+
+
+def umap_embedding(codes, seed=0, n_neighbors=15, min_dist=0.1, n_components=2):
+    """UMAP embedding (n, n_components) of `codes`, an array; seeded, hence on one thread.
+
+    Source: McInnes, Healy & Melville (2018), "UMAP: Uniform manifold approximation and projection".
+    """
+    from umap import UMAP  # here, because compiling it takes seconds that most users of this module do not need
+
+    reducer = UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1)
+    return reducer.fit_transform(_numpy(codes))
+
+
+def embedding_trustworthiness(codes, embedding, n_neighbors=15):
+    """How far the neighbors in the embedding are neighbors of the codes too, in [0, 1] (scikit-learn).
+
+    Measured on the first 2,000 rows: the computation needs all pairs.
+    """
+    return float(trustworthiness(_numpy(codes)[:2000], _numpy(embedding)[:2000], n_neighbors=n_neighbors))
+
+
+def principal_angles(a, b):
+    """Angles in degrees between the subspaces spanned by the columns of `a` and `b`, largest first (SciPy)."""
+    return np.degrees(subspace_angles(_numpy(a), _numpy(b)))
+
+
+def confidence_interval(values, level=0.95):
+    """Mean and Student t interval of a few seeds' values.
+
+    Returns
+    -------
+    (float, (float, float) or None)
+        The interval is None for a single value.
+    """
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, None
+    half = student_t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return mean, (mean - float(half), mean + float(half))
+
+
+def judge(differences, margin=0.0):
+    """Verdict on a claim "the paired differences are above `margin`", from its 95% interval.
+
+    Returns
+    -------
+    {"supported", "refuted", "undecided"}
+        Supported if the interval lies above `margin`, refuted if it lies below, undecided otherwise: also with
+        one seed, and when a seed diverged (None among the differences).
+    """
+    if any(d is None for d in differences):
+        return "undecided"
+    _, interval = confidence_interval(differences)
+    if interval is None or interval[0] <= margin <= interval[1]:
+        return "undecided"
+    return "supported" if interval[0] > margin else "refuted"
+
+
+def combine(verdicts):
+    """One verdict for several: their common one; "mixed" if some are supported and some refuted; else undecided."""
+    verdicts = set(verdicts)
+    if len(verdicts) == 1:
+        return verdicts.pop()
+    return "mixed" if {"supported", "refuted"} <= verdicts else "undecided"
+
+
+class Results:
+    """What one notebook measured: collected by `add` and `verdict`, written by `save`.
+
+    Parameters
+    ----------
+    notebook : str
+        Such as "01_linear_autoencoder".
+    dataset : str
+        Name of the dataset behind the numbers.
+    """
+
+    def __init__(self, notebook, dataset):
+        self.notebook, self.dataset, self.entries = notebook, dataset, []
+
+    def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None):
+        """Record one measured quantity; None among `per_seed` stands for a run that diverged.
+
+        Parameters
+        ----------
+        id : str
+            Such as "conv_ae.reconstruction_error"; with `n_labels` and `split` it names the entry.
+        per_seed : float or sequence of (float or None)
+        unit : str
+        split : {"train", "validation", "test"}
+        n_labels : int, optional
+        reference : (float, str), optional
+            A published value and its source.
+        note : str, optional
+
+        Returns
+        -------
+        dict
+            The entry; its value is the mean over seeds, and None if a seed diverged.
+
+        Raises
+        ------
+        ValueError
+            If the same quantity is recorded twice.
+        """
+        per_seed = [None if v is None else float(v) for v in np.atleast_1d(np.asarray(per_seed, dtype=object))]
+        diverged = sum(v is None for v in per_seed)
+        if diverged:
+            note = "; ".join(filter(None, [note, f"diverged in {diverged} of {len(per_seed)} seeds"]))
+        value, interval = (None, None) if diverged else confidence_interval(per_seed)
+        entry = self._entry(id, value, interval, per_seed, unit, split, n_labels, note)
+        entry["reference"] = reference and {"value": float(reference[0]), "source": reference[1]}
+        return self._append(entry)
+
+    def verdict(self, id, claim, rule, differences, *, margin=0.0, split="test", n_labels=None):
+        """Judge one claim by the paired differences that its `rule` names, and record the outcome.
+
+        Parameters
+        ----------
+        id, claim, rule : str
+            `claim` and `rule` are sentences; the rule says which difference is taken and when it supports.
+        differences : sequence of (float or None)
+            One per seed; the claim is that they lie above `margin`.
+
+        Returns
+        -------
+        dict
+            The entry: its value is the verdict, its per_seed and ci those of the differences.
+        """
+        value = judge(differences, margin)
+        finite = all(d is not None for d in differences)
+        interval = confidence_interval(differences)[1] if finite else None
+        entry = self._entry(id, value, interval, list(differences), "verdict", split, n_labels, None)
+        entry |= {"claim": claim, "rule": rule, "reference": None}
+        return self._append(entry)
+
+    def _entry(self, id, value, interval, per_seed, unit, split, n_labels, note):
+        return {
+            "id": id,
+            "notebook": self.notebook,
+            "value": value,
+            "ci": interval and list(interval),
+            "per_seed": per_seed,
+            "unit": unit,
+            "split": split,
+            "dataset": self.dataset,
+            "n_labels": n_labels,
+        } | ({"note": note} if note else {})
+
+    def _append(self, entry):
+        key = (entry["id"], entry["split"], entry["n_labels"])
+        if any((e["id"], e["split"], e["n_labels"]) == key for e in self.entries):
+            raise ValueError(f"{key} is recorded already: run the notebook from the top, or rename the entry")
+        self.entries.append(entry)
+        return entry
+
+    def save(self, out):
+        """Write the entries to ``<out>/results/<notebook>.json`` and return that path."""
+        path = Path(out) / "results" / f"{self.notebook}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        partial.write_text(json.dumps(self.entries, indent=1) + "\n")
+        partial.replace(path)
+        return path

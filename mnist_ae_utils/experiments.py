@@ -1,0 +1,359 @@
+"""Runs: one recipe and one seed each; many in parallel; remembered on disk, so that nothing is trained twice.
+
+A recipe is a plain dict, made by `autoencoder` or `classifier` and completed by a chapter. A run is trained by one
+worker process on one thread, so that its numbers do not depend on how many cores the machine has.
+"""
+
+import ast
+import functools
+import hashlib
+import inspect
+import math
+import os
+import sys
+from dataclasses import dataclass, replace
+
+import joblib
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+from tqdm import tqdm
+
+from mnist_ae_utils import data, evaluation, models, training
+
+# What each profile spends. Epochs are passes over `train_images` images; a recipe may multiply them.
+PROFILES = {
+    "smoke": {
+        "dataset": "uci-digits",
+        "seeds": 2,
+        "sweep_seeds": 2,
+        "train_images": 600,
+        "epochs": 2,
+        "min_steps": 20,
+        "umap_images": 200,
+    },
+    "quick": {
+        "dataset": "auto",
+        "seeds": 2,
+        "sweep_seeds": 2,
+        "train_images": 10_000,
+        "epochs": 8,
+        "min_steps": 300,
+        "umap_images": 1_000,
+    },
+    "full": {
+        "dataset": "auto",
+        "seeds": 5,
+        "sweep_seeds": 3,
+        "train_images": 55_000,
+        "epochs": 20,
+        "min_steps": 1_000,
+        "umap_images": 5_000,
+    },
+}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass
+class Run:
+    """A finished run: one recipe, one seed.
+
+    Attributes
+    ----------
+    recipe : dict
+    seed : int
+    state : dict of Tensor
+        The trained weights, on the CPU.
+    history : training.History or None
+    scores : dict of float
+        By split ("train", "validation", "test"): reconstruction error of an autoencoder, accuracy of a classifier;
+        None where training diverged.
+    diverged : str
+        Empty, or when and how training diverged.
+    """
+
+    recipe: dict
+    seed: int
+    state: dict
+    history: training.History | None
+    scores: dict
+    diverged: str = ""
+
+    def model(self):
+        """The trained model, in evaluation mode, on the device of the recipe."""
+        model = build(self.recipe)
+        model.load_state_dict(self.state)
+        return model.to(self.recipe["device"]).eval()
+
+
+@dataclass
+class Chapter:
+    """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`."""
+
+    data: data.Dataset
+    budget: dict
+    seeds: list
+    sweep_seeds: list
+    device: str
+    results: evaluation.Results
+
+    def autoencoder(self, model, latent_dim=32, *, epochs=1.0, n_images=None, batch_size=128, learning_rate=2e-3,
+                    weight_decay=0.0, noise=0.0, **options):  # fmt: skip
+        """Recipe of an autoencoder trained without labels on the first `n_images` training images.
+
+        Parameters
+        ----------
+        model : str
+            Name of a class in `models`; `options` are its further arguments.
+        latent_dim : int
+        epochs : float
+            Multiple of the profile's passes over its training images. With fewer images, as many passes are made
+            as it takes to train for the same number of steps. 0 leaves the network as it was initialized.
+        n_images : int, optional
+            The profile's number of training images unless told; never more than that.
+        noise : float
+            Standard deviation of the Gaussian noise on the input (0: a plain autoencoder).
+        batch_size, learning_rate, weight_decay
+            As in `training.train`.
+        """
+        pool = len(self.data.train)
+        n_images = min(n_images or pool, pool)
+        passes = epochs * self.budget["epochs"] * math.ceil(pool / batch_size) / math.ceil(n_images / batch_size)
+        return {
+            "model": model, "options": {"latent_dim": latent_dim, **options}, "dataset": self.data.name,
+            "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": round(passes),
+            "noise": noise, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        }  # fmt: skip
+
+    def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=1.0, batch_size=128,
+                   learning_rate=2e-3, weight_decay=0.0, reconstruction_weight=None):  # fmt: skip
+        """Recipe of a classifier trained on `n_labels` labelled images.
+
+        Parameters
+        ----------
+        inputs : str
+            An `MLPClassifier` on fixed inputs: "codes" of the trained `autoencoder`, "pixels", or "pca" (the first
+            `n_inputs` components). "logistic regression": one linear layer on pixels. Or encoder and classifier as
+            one network: "end to end" (from scratch), "fine-tuned" (from the trained autoencoder), "joint" (from
+            scratch, on labels and on the reconstruction of all images, labelled or not).
+        autoencoder : dict, optional
+            Recipe of the autoencoder, where one is involved.
+        reconstruction_weight : float, optional
+            For "joint": of the squared error per image beside the cross-entropy.
+        n_labels : int, optional
+            All training images unless told; drawn anew for each seed, equally many per class.
+        epochs : float
+            Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
+        """
+        pool = len(self.data.train)
+        n_labels = min(n_labels or pool, pool)
+        passes = max(epochs * self.budget["epochs"], self.budget["min_steps"] / math.ceil(n_labels / batch_size))
+        if inputs == "joint":  # its epochs are passes over all images
+            passes = epochs * self.budget["epochs"]
+        if n_inputs is None:
+            n_inputs = autoencoder["options"]["latent_dim"] if autoencoder else models.PIXELS
+        return {
+            "inputs": inputs, "n_inputs": n_inputs, "autoencoder": autoencoder, "dataset": self.data.name,
+            "checksum": self.data.checksum, "device": self.device, "pool": pool, "n_labels": n_labels,
+            "epochs": math.ceil(passes), "batch_size": batch_size, "learning_rate": learning_rate,
+            "weight_decay": weight_decay, "reconstruction_weight": reconstruction_weight,
+        }  # fmt: skip
+
+    def run(self, recipes, seeds=None):
+        """Train every recipe with every seed, or take the run from disk where it was trained before.
+
+        Parameters
+        ----------
+        recipes : dict of dict
+            Recipes by name.
+        seeds : list of int, optional
+            The chapter's `seeds` unless told.
+
+        Returns
+        -------
+        dict of list of Run
+            By the same names, one run per seed.
+        """
+        seeds = self.seeds if seeds is None else seeds
+        jobs = [(name, recipe, seed) for name, recipe in recipes.items() for seed in seeds]
+        workers = joblib.cpu_count() if self.device == "cpu" else 1
+        parallel = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")
+        pending = parallel(joblib.delayed(remembered_run)(recipe, seed) for _, recipe, seed in jobs)
+        runs = {name: [] for name in recipes}
+        for (name, _, _), run in zip(jobs, progress(pending, len(jobs), "runs"), strict=True):
+            runs[name].append(run)
+        return runs
+
+
+def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto"):
+    """Check a notebook's parameters, load the data and return its `Chapter`.
+
+    Parameters
+    ----------
+    notebook : str
+        The notebook's name without its ending, under which the results are stored.
+    profile : {"smoke", "quick", "full"}
+    dataset : str
+        One of `data.DATASETS`; "auto" is the profile's choice.
+    seeds : int, optional
+        How many seeds instead of the profile's number, at least 1; a sweep takes no more than these.
+    device : {"auto", "cpu", "cuda", "mps"}
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range; the message says what is allowed.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r}: use one of {', '.join(PROFILES)}")
+    if seeds is not None and not (isinstance(seeds, int) and seeds >= 1):
+        raise ValueError(f"seeds {seeds!r}: use a whole number of at least 1, or None for the profile's number")
+    budget = PROFILES[profile]
+    device = choose_device(device)
+    loaded = data.load(budget["dataset"] if dataset == "auto" else dataset, device)
+    loaded = replace(loaded, train=loaded.train.first(min(budget["train_images"], len(loaded.train))))
+    n_seeds = seeds or budget["seeds"]
+    n_sweep = min(n_seeds, budget["sweep_seeds"])
+    results = evaluation.Results(notebook, loaded.name)
+    return Chapter(loaded, budget, list(range(n_seeds)), list(range(n_sweep)), device, results)
+
+
+def choose_device(device="auto"):
+    """The device to train on: "auto" is a GPU where there is one. Raises ValueError for one that is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name in ("cuda", "mps") if available[name]), "cpu")
+    if not available.get(device):
+        there = ", ".join(["auto", *(name for name, is_there in available.items() if is_there)])
+        raise ValueError(f"device {device!r} is not available here: use one of {there}")
+    return device
+
+
+def progress(iterable, total, unit):
+    """A progress bar on standard output; where that is a file or a notebook's log, it is redrawn rarely."""
+    interval = 0.5 if sys.stdout.isatty() else 5
+    return tqdm(iterable, total=total, unit=unit, file=sys.stdout, ncols=90, mininterval=interval)
+
+
+# --- one run ---------------------------------------------------------------------------------------------------
+
+
+def remembered_run(recipe, seed):
+    """The `Run` of this recipe and seed: from disk where the same code made it before, else trained now.
+
+    A damaged file on disk is trained again, with a warning.
+    """
+    return joblib.Memory(cache_folder(), verbose=0, compress=1).cache(_run)(recipe, seed, code_version())
+
+
+def _run(recipe, seed, version):  # `version` only keys the memory
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return fit_classifier(recipe, seed) if "inputs" in recipe else fit_autoencoder(recipe, seed)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cache_folder():
+    """Where runs are remembered: $MNIST_AE_CACHE, else `.cache` in the project's folder."""
+    return os.environ.get("MNIST_AE_CACHE") or data.PROJECT_ROOT / ".cache"
+
+
+@functools.cache
+def code_version():
+    """Fingerprint of torch and of the code that determines a run's outcome, blind to comments and docstrings."""
+    code = [data, models, training, evaluation, fit_autoencoder, fit_classifier, build, fixed_inputs, _train]
+    digest = hashlib.sha256(torch.__version__.encode())
+    for part in code:
+        tree = ast.parse(inspect.getsource(part))
+        for node in ast.walk(tree):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            if documented and ast.get_docstring(node) is not None:
+                node.body = node.body[1:]
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
+
+
+def build(recipe):
+    """The untrained network of a recipe, initialized from torch's current random state."""
+    if "model" in recipe:
+        return getattr(models, recipe["model"])(**recipe["options"])
+    if recipe["inputs"] == "logistic regression":
+        return nn.Sequential(models.Standardize(recipe["n_inputs"]), nn.Linear(recipe["n_inputs"], 10))
+    classifier = nn.Sequential(models.Standardize(recipe["n_inputs"]), models.MLPClassifier(recipe["n_inputs"]))
+    if recipe["inputs"] in ("end to end", "fine-tuned", "joint"):
+        return models.EncoderClassifier(build(recipe["autoencoder"]), classifier)
+    return classifier
+
+
+def fit_autoencoder(recipe, seed):
+    """Train the autoencoder of a recipe (`Chapter.autoencoder`) with one seed; returns a `Run`."""
+    dataset = data.load(recipe["dataset"], recipe["device"])
+    images = dataset.train.first(recipe["n_images"]).images
+    torch.manual_seed(seed)
+    model = build(recipe).to(recipe["device"])
+    loss = training.denoising_loss(recipe["noise"]) if recipe["noise"] else training.reconstruction_loss
+    splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
+    return _train(recipe, seed, model, loss, (images,), {s: (x,) for s, x in splits.items()},
+                  evaluation.reconstruction_error)  # fmt: skip
+
+
+def fit_classifier(recipe, seed):
+    """Train the classifier of a recipe (`Chapter.classifier`) with one seed; returns a `Run`.
+
+    The autoencoder that it starts from or stands on is trained with the same seed, or remembered.
+    """
+    dataset = data.load(recipe["dataset"], recipe["device"])
+    pool = dataset.train.first(recipe["pool"])
+    chosen = data.labelled_subset(pool.labels, recipe["n_labels"], seed)
+    splits = {"train": data.Split(pool.images[chosen], pool.labels[chosen]),
+              "validation": dataset.validation, "test": dataset.test}  # fmt: skip
+    torch.manual_seed(seed)
+    model = build(recipe).to(recipe["device"])
+    whole_network = isinstance(model, models.EncoderClassifier)
+    represent = fixed_inputs(recipe, seed, pool.images)
+    if recipe["inputs"] == "fine-tuned":
+        pretrained = remembered_run(recipe["autoencoder"], seed).model()
+        model.encoder, model.decoder = pretrained.encoder, pretrained.decoder
+        represent = functools.partial(evaluation.encode, pretrained)
+    if represent is not None:
+        standardize = model.classifier[0] if whole_network else model[0]
+        standardize.fit(represent(pool.images[:10_000]))
+    loss = training.classification_loss
+    tensors = {s: (split.images if whole_network else represent(split.images), split.labels)
+               for s, split in splits.items()}  # fmt: skip
+    trained_on = tensors["train"]
+    if recipe["inputs"] == "joint":
+        loss = training.joint_loss(*tensors["train"], recipe["reconstruction_weight"], recipe["batch_size"])
+        trained_on = (pool.images,)
+    return _train(recipe, seed, model, loss, trained_on, tensors, evaluation.accuracy)
+
+
+def fixed_inputs(recipe, seed, images):
+    """The function from images to the fixed inputs of a recipe's classifier; None where it is trained on images."""
+    if recipe["inputs"] in ("pixels", "logistic regression"):
+        return lambda x: x.flatten(1)
+    if recipe["inputs"] == "codes":
+        return functools.partial(evaluation.encode, remembered_run(recipe["autoencoder"], seed).model())
+    if recipe["inputs"] == "pca":
+        pca = PCA(recipe["n_inputs"], random_state=0).fit(images.flatten(1).cpu().numpy())
+        mean, components = (torch.tensor(a, device=images.device) for a in (pca.mean_, pca.components_))
+        return lambda x: (x.flatten(1) - mean) @ components.T
+    return None
+
+
+def _train(recipe, seed, model, loss, trained_on, splits, score):
+    """Train and score; a run that diverges keeps no weights and no scores, and says so."""
+    settings = {key: recipe[key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay")}
+
+    def validate(model):
+        return score(model, *splits["validation"])
+
+    try:
+        history = training.train(model, loss, trained_on, seed=seed, validate=validate, **settings)
+    except training.Diverged as error:
+        return Run(recipe, seed, {}, None, dict.fromkeys(splits), str(error))
+    scores = {name: score(model, *tensors) for name, tensors in splits.items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    return Run(recipe, seed, state, history, scores)

@@ -1,0 +1,172 @@
+"""The architectures of the course, each small enough to read on one screen.
+
+Every autoencoder has an ``encoder`` (images -> codes), a ``decoder`` (codes -> images) and a ``forward`` that is
+the one after the other. Images have shape (n, 1, 28, 28) with pixels in [0, 1]; codes have shape (n, latent_dim).
+"""
+
+import torch
+from torch import nn
+
+PIXELS = 28 * 28
+
+
+class LinearAutoencoder(nn.Module):
+    """One linear layer to the code and one back, without activations: PCA's equal, found by gradient descent.
+
+    Source: Baldi & Hornik (1989), "Neural networks and principal component analysis".
+    """
+
+    def __init__(self, latent_dim=32):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, PIXELS), nn.Unflatten(1, (1, 28, 28)))
+
+    def forward(self, images):
+        return self.decoder(self.encoder(images))
+
+
+class DenseAutoencoder(nn.Module):
+    """Fully connected autoencoder 784 - hidden - latent_dim - hidden reversed - 784, sigmoid at the end.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Length of the code.
+    hidden : sequence of int
+        Widths of the encoder's hidden layers; the decoder mirrors them. (128,) is the article's basic example.
+    activation : {"ReLU", "GELU"}
+        The name of the activation's class in `torch.nn`, used after each hidden layer.
+    dropout : float in [0, 1)
+        Probability of zeroing each hidden unit during training, in encoder and decoder.
+    """
+
+    def __init__(self, latent_dim=32, hidden=(128,), activation="ReLU", dropout=0.0):
+        super().__init__()
+        widths = [PIXELS, *hidden, latent_dim]
+        self.encoder = nn.Sequential(nn.Flatten(), *dense_layers(widths, activation, dropout))
+        self.decoder = nn.Sequential(
+            *dense_layers(widths[::-1], activation, dropout), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
+        )
+
+    def forward(self, images):
+        return self.decoder(self.encoder(images))
+
+
+def dense_layers(widths, activation, dropout):
+    """Linear layers between the given widths; activation and dropout after each but the last."""
+    layers = []
+    for n_in, n_out in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(n_in, n_out), getattr(nn, activation)(), nn.Dropout(dropout)]
+    return layers[:-2]
+
+
+class ConvAutoencoder(nn.Module):
+    """Convolutional autoencoder: two strided convolutions down to 7x7, a linear layer to the code, and back.
+
+    Parameters
+    ----------
+    latent_dim : int
+        Length of the code.
+    channels : (int, int)
+        Feature maps at 14x14 and at 7x7.
+    batch_norm : bool
+        Batch normalization between each convolution and its ReLU.
+    dropout : float in [0, 1)
+        Probability of zeroing each hidden unit during training, in encoder and decoder.
+    """
+
+    def __init__(self, latent_dim=32, channels=(32, 64), batch_norm=True, dropout=0.0):
+        super().__init__()
+        c1, c2 = channels
+
+        def norm(c):
+            return nn.BatchNorm2d(c) if batch_norm else nn.Identity()
+
+        self.encoder = nn.Sequential(
+            nn.Conv2d(1, c1, 3, stride=2, padding=1), norm(c1), nn.ReLU(), nn.Dropout(dropout),  # 28x28 -> 14x14
+            nn.Conv2d(c1, c2, 3, stride=2, padding=1), norm(c2), nn.ReLU(), nn.Dropout(dropout),  # 14x14 -> 7x7
+            nn.Flatten(), nn.Linear(c2 * 7 * 7, latent_dim),
+        )  # fmt: skip
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, c2 * 7 * 7), nn.Unflatten(1, (c2, 7, 7)), norm(c2), nn.ReLU(), nn.Dropout(dropout),
+            nn.ConvTranspose2d(c2, c1, 4, stride=2, padding=1), norm(c1), nn.ReLU(), nn.Dropout(dropout),  # -> 14x14
+            nn.ConvTranspose2d(c1, 1, 4, stride=2, padding=1), nn.Sigmoid(),  # 14x14 -> 28x28
+        )  # fmt: skip
+
+    def forward(self, images):
+        return self.decoder(self.encoder(images))
+
+
+class MLPClassifier(nn.Sequential):
+    """The article's classifier, n_inputs - 64 (ReLU) - 10: codes in, one logit per digit out.
+
+    `n_inputs` is the autoencoder's `latent_dim`: the one number at which the two stages are joined.
+    """
+
+    def __init__(self, n_inputs=32, hidden=64, n_classes=10):
+        super().__init__(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
+
+
+class Standardize(nn.Module):
+    """Subtracts each input's mean and divides by one common scale, both measured once by `fit`, never trained.
+
+    One scale for all inputs keeps the geometry of the codes: no direction is stretched against another.
+    """
+
+    def __init__(self, n_inputs):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_inputs))
+        self.register_buffer("scale", torch.ones(()))
+
+    def fit(self, inputs):
+        """Measure mean and scale on `inputs` (n, n_inputs)."""
+        self.mean.copy_(inputs.mean(0))
+        self.scale.copy_((inputs - self.mean).square().mean().sqrt())
+
+    def forward(self, inputs):
+        return (inputs - self.mean) / self.scale
+
+
+class EncoderClassifier(nn.Module):
+    """An autoencoder's encoder with a classifier on its codes: images in, logits out.
+
+    Parameters
+    ----------
+    autoencoder : one of the autoencoders above
+    classifier : nn.Module
+        Codes in, logits out.
+    """
+
+    def __init__(self, autoencoder, classifier):
+        super().__init__()
+        self.encoder, self.decoder = autoencoder.encoder, autoencoder.decoder
+        self.classifier = classifier
+
+    def forward(self, images):
+        return self.classifier(self.encoder(images))
+
+
+def count_parameters(model):
+    """Number of trainable parameters of `model`."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def fold_batch_norm(conv, norm):
+    """The single convolution that computes ``norm(conv(x))`` of a model in evaluation mode.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+    norm : nn.BatchNorm2d
+
+    Returns
+    -------
+    nn.Conv2d
+        Its weights are scaled by gamma / sqrt(running variance + eps), its bias shifted accordingly.
+    """
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, padding=conv.padding)
+    with torch.no_grad():
+        folded.weight.copy_(conv.weight * scale[:, None, None, None])
+        folded.bias.copy_((conv.bias - norm.running_mean) * scale + norm.bias)
+    return folded

@@ -1,0 +1,454 @@
+"""Every figure of the course, one function each: the same colors for the same digit and the same method everywhere.
+
+A function draws one figure and returns it; show it by ending a cell with ``plt.show()`` or nothing at all.
+"""
+
+import inspect
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Code
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from sklearn.metrics import confusion_matrix
+
+from mnist_ae_utils.evaluation import confidence_interval, image_errors
+
+sns.set_theme(style="ticks", rc={"axes.grid": True, "grid.alpha": 0.35, "figure.dpi": 90, "axes.titlesize": 12})
+
+DIGIT_COLORS = sns.color_palette("tab10", 10)
+_C = sns.color_palette("colorblind", 10)
+METHOD_COLORS = {
+    # ways to a code, and the classifier on them
+    "PCA": "0.45",
+    "linear AE": _C[9],
+    "dense AE": _C[0],
+    "deep AE": _C[3],
+    "convolutional AE": _C[2],
+    "convolutional AE, no batch norm": _C[1],
+    "random encoder": _C[7],
+    # errors of one method on two splits
+    "training": _C[1],
+    "validation": _C[0],
+    # what regularizes
+    "none": "0.25",
+    "weight decay": _C[4],
+    "dropout": _C[5],
+    "input noise": _C[9],
+    # ways to use labels
+    "frozen encoder + MLP": _C[2],
+    "fine-tuned": _C[4],
+    "end to end": _C[3],
+    "joint": _C[8],
+    "MLP on pixels": _C[0],
+    "MLP on PCA codes": "0.45",
+    "MLP on random codes": _C[7],
+    "logistic regression": _C[5],
+}
+MARKERS = "osD^vPX*<>"
+
+
+def show_source(thing):
+    """The highlighted source of a class or function, for reading it in the notebook."""
+    return Code(inspect.getsource(thing), language="python")
+
+
+def _image(ax, image):
+    ax.imshow(np.asarray(image.detach().cpu()).reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.grid(False)
+
+
+def digits(images, titles=None, columns=10, title=None):
+    """A grid of images (n, 1, 28, 28), ink black on white, with an optional short title above each."""
+    rows = -(-len(images) // columns)
+    fig, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(0.95 * columns, (1.2 if titles is not None else 0.95) * rows),
+        squeeze=False,
+        layout="constrained",
+    )
+    for ax in axes.flat:
+        ax.axis("off")
+    for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
+        ax.axis("on")
+        _image(ax, image)
+        if titles is not None:
+            ax.set_title(str(titles[i]), fontsize=9, pad=2)
+    fig.suptitle(title)
+    return fig
+
+
+def rows_of_images(rows, errors_against=None, title=None):
+    """Named rows of images below each other, such as originals and each model's reconstructions.
+
+    Parameters
+    ----------
+    rows : dict of Tensor (n, 1, 28, 28)
+    errors_against : str, optional
+        Name of the row of originals: every other row's label then tells its mean squared error per image.
+    """
+    n = len(next(iter(rows.values())))
+    fig, axes = plt.subplots(len(rows), n, figsize=(0.85 * n + 1.8, 0.85 * len(rows) + 0.3), squeeze=False)
+    for line, (name, images) in zip(axes, rows.items(), strict=True):
+        for ax, image in zip(line, images, strict=True):
+            _image(ax, image)
+        label = name
+        if errors_against and name != errors_against:
+            label += f"\n{image_errors(images, rows[errors_against]).mean():.1f}"
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    fig.suptitle(title)
+    fig.tight_layout(pad=0.3)
+    return fig
+
+
+def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=None, title=None, ax=None):
+    """Mean over seeds against `x`, with the 95% interval as a band.
+
+    Parameters
+    ----------
+    x : sequence of float
+    series : dict of array (n_seeds, n_x)
+        By method, a key of METHOD_COLORS. A shorter row of x values may be given as a pair ``(x, array)``.
+    references : dict of float, optional
+        Horizontal dashed lines by label.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
+    for marker, (name, values) in zip(MARKERS, series.items(), strict=False):
+        at, values = values if isinstance(values, tuple) else (x, values)
+        means, intervals = zip(*(confidence_interval(column) for column in np.asarray(values).T), strict=True)
+        ax.plot(at, means, marker=marker, ms=5, color=METHOD_COLORS[name], label=name)
+        if intervals[0] is not None:
+            ax.fill_between(at, *np.transpose(intervals), color=METHOD_COLORS[name], alpha=0.15, lw=0)
+    for style, (label, level) in zip((":", "--", "-."), (references or {}).items(), strict=False):
+        ax.axhline(level, color="0.3", ls=style, lw=1.2, label=label)
+    if log_x:
+        ax.set_xscale("log")
+        ax.set_xticks(x)
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        ax.xaxis.set_minor_locator(NullLocator())
+    if log_y:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+        ax.yaxis.set_minor_formatter(ScalarFormatter())
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    ax.legend(fontsize=9)
+    return ax.figure
+
+
+def every_run(x, series, xlabel, ylabel, *, reference=None, title=None):
+    """Every run of a sweep as a dot on logarithmic axes, and the mean over seeds; a diverged run is a cross on top.
+
+    Parameters
+    ----------
+    x : sequence of float
+        What was swept, such as learning rates.
+    series : dict of array (n_seeds, n_x)
+        By method, a key of METHOD_COLORS; None or NaN for a run that diverged, which leaves a gap in the line.
+    reference : (str, float), optional
+        A horizontal dashed line's label and height.
+    """
+    fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    shift = 1.05 ** (np.arange(len(series)) - (len(series) - 1) / 2)  # so that dots of two methods do not overlap
+    for factor, marker, (name, values) in zip(shift, MARKERS, series.items(), strict=False):
+        at, values = factor * np.asarray(x, dtype=float), np.asarray(values, dtype=float)
+        ax.plot(at, values.mean(0), color=METHOD_COLORS[name], lw=1.5, marker=marker, ms=0, label=name)
+        for of_seed in values:
+            ax.plot(at, of_seed, marker, color=METHOD_COLORS[name], ms=5, alpha=0.6)
+            gone = at[np.isnan(of_seed)]
+            top = np.full(len(gone), 0.95)  # in units of the axes' height
+            ax.plot(gone, top, "X", color=METHOD_COLORS[name], ms=8, transform=ax.get_xaxis_transform())
+    if any(np.isnan(np.asarray(values, dtype=float)).any() for values in series.values()):
+        ax.plot([], [], "X", color="0.3", ls="", label="diverged")
+    if reference:
+        ax.axhline(reference[1], color="0.3", ls="--", lw=1.2, label=reference[0])
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title, xticks=x)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "235" else "")
+    ax.legend(fontsize=9)
+    return fig
+
+
+def histories(runs, ylabel, title=None, log_y=True, training=False, ax=None):
+    """Validation figure against epochs, one line a seed; with `training`, the training loss dotted.
+
+    `runs` maps a method's name to its list of runs; a run that diverged has no line, and the legend says so.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for name, of_seeds in runs.items():
+        color = METHOD_COLORS[name]
+        finished = [run.history for run in of_seeds if not run.diverged]
+        for history in finished:
+            ax.plot(history.epoch, history.validation, color=color, alpha=0.8, lw=1.5)
+            if training:
+                ax.plot(history.epoch, history.loss, color=color, alpha=0.8, lw=1.2, ls=":")
+        note = (
+            f" ({len(of_seeds) - len(finished)} of {len(of_seeds)} diverged)" if len(finished) < len(of_seeds) else ""
+        )
+        ax.plot([], [], color=color, label=name + note)
+    if training:
+        ax.plot([], [], color="0.3", label="solid: validation")
+        ax.plot([], [], color="0.3", ls=":", label="dotted: training")
+    if log_y:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+        ax.yaxis.set_minor_formatter(ScalarFormatter())
+    ax.set(xlabel="epoch", ylabel=ylabel, title=title)
+    ax.legend(fontsize=9)
+    return ax.figure
+
+
+def learning_curves(panels, ylabel, title=None):
+    """Training loss (dotted) and validation error (solid) against optimizer steps, one panel per entry.
+
+    Parameters
+    ----------
+    panels : dict of list of Run
+        By the panel's title; one line per seed, none for a run that diverged.
+    """
+    size = (2.9 * len(panels) + 1.2, 3.6)
+    fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for ax, (name, of_seeds) in zip(axes.flat, panels.items(), strict=True):
+        for run in (run for run in of_seeds if not run.diverged):
+            steps = np.array(run.history.epoch) * -(-run.recipe["n_images"] // run.recipe["batch_size"])
+            for split, style, values in (
+                ("training", ".:", run.history.loss),
+                ("validation", ".-", run.history.validation),
+            ):
+                ax.plot(steps, values, style, ms=4, color=METHOD_COLORS[split], alpha=0.8, label=split)
+        ax.set(title=name, xlabel="optimizer step", yscale="log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(ScalarFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())
+    handles = dict(zip(*axes.flat[0].get_legend_handles_labels()[::-1], strict=True))
+    axes.flat[0].set_ylabel(ylabel)
+    axes.flat[-1].legend(handles.values(), handles.keys(), fontsize=9)
+    fig.suptitle(title)
+    return fig
+
+
+def error_grids(grids, title=None):
+    """Heat maps of errors, the least of each grid framed, all on one color scale (dark: small).
+
+    Parameters
+    ----------
+    grids : dict of DataFrame
+        By method; index and columns are named and hold the settings. An infinite error stands for "diverged".
+    """
+    values = np.concatenate([grid.to_numpy().ravel() for grid in grids.values()])
+    values = values[np.isfinite(values)]
+    limits = (values.min(), np.quantile(values, 0.9))  # one bad setting shall not wash out the others
+    size = (0.85 * sum(grid.shape[1] for grid in grids.values()) + 2, 2.9)
+    fig, axes = plt.subplots(1, len(grids), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    for ax, (name, grid) in zip(axes.flat, grids.items(), strict=True):
+        sns.heatmap(grid, annot=True, fmt=".2f", cmap="crest_r", vmin=limits[0], vmax=limits[1], cbar=False,
+                    linewidths=1, ax=ax)  # fmt: skip
+        row, column = np.unravel_index(np.argmin(grid.to_numpy()), grid.shape)
+        ax.add_patch(Rectangle((column, row), 1, 1, fill=False, ec=_C[3], lw=3, clip_on=False))
+        ax.set(title=name)
+        ax.tick_params(left=False, bottom=False, labelrotation=0)
+    for ax in axes.flat[1:]:
+        ax.set_ylabel("")
+    fig.suptitle(title)
+    return fig
+
+
+def training_against_validation(paths, title=None):
+    """Validation error against training error; dashed lines join points with the same gap between the two.
+
+    Points with a validation error more than 1.3 times the least one are left outside of the figure.
+
+    Parameters
+    ----------
+    paths : dict of list of (str, float, float)
+        By method: short label, training error and validation error of each strength.
+    """
+    fig, ax = plt.subplots(figsize=(7.5, 5), layout="constrained")
+    for i, (marker, (name, points)) in enumerate(zip(MARKERS, paths.items(), strict=False)):
+        x, y = np.transpose([point[1:] for point in points])
+        ax.plot(x, y, marker, ls="-", lw=1.2, color=METHOD_COLORS[name], label=name)
+        for label, *at in points:
+            offset = (7, -10 + 14 * (i % 2))  # below or above, so that close points of two methods stay legible
+            ax.annotate(label, at, offset, textcoords="offset points", fontsize=9, annotation_clip=True)
+    shown = np.array([point[1:] for points in paths.values() for point in points])  # (n, 2)
+    shown = shown[shown[:, 1] <= 1.3 * shown[:, 1].min()]
+    margin = 0.12 * np.ptp(shown, axis=0) + 0.01
+    (left, bottom), (right, top) = shown.min(0) - margin, shown.max(0) + margin
+    for gap in MaxNLocator(6).tick_values(max(0, bottom - right), top - left):
+        x = min(right, top - gap)  # where the line leaves the figure
+        if left < x and bottom < x + gap:
+            ax.plot((left, right), (left + gap, right + gap), color="0.75", lw=0.8, ls="--", zorder=0)
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+            ax.annotate(f"gap {gap:g}", (x, x + gap), (-5, -5), textcoords="offset points", fontsize=8,
+                        color="0.4", ha="right", va="top", bbox=box)  # fmt: skip
+    ax.set(xlim=(left, right), ylim=(bottom, top), title=title)
+    ax.set(xlabel="training error (squared error per image)", ylabel="validation error")
+    ax.legend(fontsize=9)
+    return fig
+
+
+def intervals(measured, xlabel, title=None, references=None, percent=False, ax=None):
+    """One row per method: its seeds as dots, their mean and 95% interval as a bar.
+
+    Parameters
+    ----------
+    measured : dict of sequence of float
+        Per-seed values by name; names in METHOD_COLORS have their color, others are dark gray.
+    references : dict of float, optional
+        Vertical dashed lines by label.
+    percent : bool
+        Show fractions as percent.
+    """
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
+    factor = 100 if percent else 1
+    for y, (name, values) in enumerate(measured.items()):
+        values = factor * np.asarray(values, dtype=float)
+        mean, interval = confidence_interval(values)
+        color = METHOD_COLORS.get(name, "0.25")
+        ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
+        ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
+        if interval:
+            ax.plot(interval, (y, y), color=color, lw=2.5)
+        ax.annotate(f"{mean:.2f}", (mean, y), (0, 11), textcoords="offset points", ha="center", fontsize=9)
+    for style, (label, level) in zip((":", "--", "-."), (references or {}).items(), strict=False):
+        ax.axvline(factor * level, color="0.3", ls=style, lw=1.2, label=label)
+    ax.set_yticks(range(len(measured)), measured)
+    ax.set(xlabel=xlabel, title=title, ylim=(len(measured) - 0.5, -0.7))
+    if references:
+        ax.legend(fontsize=9)
+    return ax.figure
+
+
+def codes_2d(panels, labels, title=None):
+    """Scatter plots of two-dimensional codes or embeddings, colored by digit, one panel per entry.
+
+    Parameters
+    ----------
+    panels : dict of array (n, 2)
+        By title; say in it what was measured, such as the trustworthiness of a UMAP embedding.
+    labels : array (n,)
+    """
+    labels = np.asarray(labels)
+    fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels) + 0.8, 5), squeeze=False, layout="constrained")
+    for ax, (name, points) in zip(axes.flat, panels.items(), strict=True):
+        ax.scatter(*np.asarray(points).T, c=[DIGIT_COLORS[d] for d in labels], s=6, alpha=0.6, lw=0)
+        ax.set(title=name, xticks=[], yticks=[])
+        ax.grid(False)
+    handles = [Line2D([], [], marker="o", ls="", color=color, label=str(d)) for d, color in enumerate(DIGIT_COLORS)]
+    fig.legend(handles=handles, title="digit", loc="outside right center")
+    fig.suptitle(title)
+    return fig
+
+
+def confusion(labels, predictions, class_names, title=None):
+    """Confusion matrix as counts; the correct ones are left blank so that the errors can be told apart."""
+    counts = confusion_matrix(labels, predictions, labels=range(len(class_names)))
+    errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
+    fig, ax = plt.subplots(figsize=(6, 5.2), layout="constrained")
+    sns.heatmap(errors, mask=errors == 0, annot=True, fmt="d", cmap="rocket_r", ax=ax, square=True,
+                xticklabels=class_names, yticklabels=class_names, cbar_kws={"label": "test images"})  # fmt: skip
+    ax.set(xlabel="predicted", ylabel="true", title=title)
+    return fig
+
+
+def feature_maps(images, maps, title=None):
+    """Each image (left) and its feature maps (n, channels, height, width), on one gray scale per row."""
+    n, channels = maps.shape[:2]
+    fig, axes = plt.subplots(n, channels + 1, figsize=(0.75 * (channels + 1), 0.8 * n + 0.4), squeeze=False)
+    for line, image, row in zip(axes, images, maps.detach().cpu(), strict=True):
+        _image(line[0], image)
+        for ax, feature_map in zip(line[1:], row, strict=True):
+            ax.imshow(feature_map, cmap="gray_r", vmin=0, vmax=row.max())
+            ax.set(xticks=[], yticks=[])
+            ax.grid(False)
+    fig.suptitle(title)
+    fig.tight_layout(pad=0.2)
+    return fig
+
+
+def filters(weights, columns=16, title=None):
+    """First-layer filters (n, 1, height, width) or (n, 784): blue negative, red positive, each on its own scale."""
+    weights = weights.detach().cpu()
+    side = int(round(weights[0].numel() ** 0.5))
+    rows = -(-len(weights) // columns)
+    fig, axes = plt.subplots(rows, columns, figsize=(0.7 * columns, 0.72 * rows + 0.3), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, weight in zip(axes.flat, weights, strict=False):
+        limit = weight.abs().max()
+        ax.imshow(weight.reshape(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit)
+    fig.suptitle(title)
+    fig.tight_layout(pad=0.2)
+    return fig
+
+
+def results_table(results):
+    """What a chapter recorded, as a table: value, interval, seeds and what it stands beside."""
+    rows = []
+    for entry in results.entries:
+        if entry["unit"] == "verdict":
+            continue
+        reference = entry["reference"]
+        labels = f" ({entry['n_labels']:,} labels)" if entry["n_labels"] else ""
+        rows.append({
+            "result": entry["id"] + labels,
+            "split": entry["split"],
+            "mean": "diverged" if entry["value"] is None else f"{entry['value']:.4g}",
+            "95% interval": "" if not entry["ci"] else "{:.4g} to {:.4g}".format(*entry["ci"]),
+            "seeds": len(entry["per_seed"]),
+            "unit": entry["unit"],
+            "beside": "" if not reference else f"{reference['value']:g}, {reference['source']}",
+        })  # fmt: skip
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def verdict_table(results):
+    """The verdicts of a chapter: claim, rule, outcome."""
+    rows = [
+        {
+            "claim": entry["claim"],
+            "rule": entry["rule"],
+            "95% interval of the difference": "" if not entry["ci"] else "{:.4g} to {:.4g}".format(*entry["ci"]),
+            "verdict": entry["value"],
+        }
+        for entry in results.entries
+        if entry["unit"] == "verdict"
+    ]
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def paired_differences(differences, xlabel, title=None):
+    """Table of mean paired differences: green above 0, red below, white where the 95% interval holds 0.
+
+    Parameters
+    ----------
+    differences : dict of dict of sequence of float
+        By row (method), then by column: one difference per seed.
+    """
+    columns = sorted({column for row in differences.values() for column in row})
+    means = np.full((len(differences), len(columns)), np.nan)
+    decided = np.zeros_like(means)
+    for i, row in enumerate(differences.values()):
+        for column, values in row.items():
+            j = columns.index(column)
+            means[i, j], interval = confidence_interval(values)
+            if interval and (interval[0] > 0 or interval[1] < 0):
+                decided[i, j] = np.sign(means[i, j])
+    fig, ax = plt.subplots(figsize=(1.05 * len(columns) + 2.6, 0.45 * len(differences) + 1.2), layout="constrained")
+    colors = sns.blend_palette(["#e8a798", "white", "#9fd0a5"], as_cmap=True)
+    sns.heatmap(decided, annot=means, fmt="+.2f", mask=np.isnan(means), cmap=colors, vmin=-1, vmax=1, cbar=False,
+                linewidths=1, linecolor="0.9", ax=ax, annot_kws={"color": "black"},
+                xticklabels=[f"{c:,}" for c in columns], yticklabels=list(differences))  # fmt: skip
+    ax.set(xlabel=xlabel, title=title)
+    ax.tick_params(length=0)
+    ax.grid(False)
+    return fig

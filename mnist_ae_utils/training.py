@@ -1,0 +1,158 @@
+"""One training loop for every model of the course: minibatches indexed out of tensors that live on the device."""
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mnist_ae_utils.data import add_gaussian_noise
+
+RECORDS = 20  # entries in a history at most: with few images an epoch takes less time than its validation
+
+
+class Diverged(RuntimeError):
+    """The training loss became infinite or not a number; the message says in which epoch."""
+
+
+@dataclass
+class History:
+    """What a training run left behind, at about `RECORDS` evenly spaced epochs.
+
+    `epoch` counts the epochs passed, `loss` is the mean training loss over the minibatches of that epoch,
+    `validation` what the caller's `validate` returned after it, `seconds` the duration of the whole run.
+    """
+
+    epoch: list = field(default_factory=list)
+    loss: list = field(default_factory=list)
+    validation: list = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def squared_error(reconstructions, images):
+    """Squared error summed over pixels, averaged over images: the course's reconstruction error (a scalar tensor)."""
+    return (reconstructions - images).square().flatten(1).sum(1).mean()
+
+
+def reconstruction_loss(autoencoder, images):
+    """`squared_error` of the autoencoder's reconstructions of `images`."""
+    return squared_error(autoencoder(images), images)
+
+
+def denoising_loss(std):
+    """A loss that shows the autoencoder noisy images and asks for the clean ones (Vincent et al. 2008).
+
+    Parameters
+    ----------
+    std : float
+        Standard deviation of the Gaussian noise, in units of pixel intensity.
+    """
+
+    def loss(autoencoder, images):
+        return squared_error(autoencoder(add_gaussian_noise(images, std)), images)
+
+    return loss
+
+
+def classification_loss(model, inputs, labels):
+    """Cross-entropy between the model's logits for `inputs` and the integer `labels`."""
+    return F.cross_entropy(model(inputs), labels)
+
+
+def joint_loss(labelled_images, labels, reconstruction_weight, batch_size):
+    """A loss for an `EncoderClassifier`: reconstruct the images given, and classify some labelled ones.
+
+    Parameters
+    ----------
+    labelled_images, labels : Tensor
+        Of which `batch_size` are drawn at each step, with replacement, for the cross-entropy.
+    reconstruction_weight : float
+        Of the squared error per image beside the cross-entropy.
+    """
+
+    def loss(model, images):
+        drawn = torch.randint(len(labels), (batch_size,)).to(labels.device)
+        cross_entropy = classification_loss(model, labelled_images[drawn], labels[drawn])
+        return cross_entropy + reconstruction_weight * squared_error(model.decoder(model.encoder(images)), images)
+
+    return loss
+
+
+def train(
+    model,
+    loss,
+    tensors,
+    *,
+    epochs,
+    batch_size=128,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    seed=0,
+    validate=None,
+):
+    """Train `model` in place with AdamW and a one-cycle learning rate.
+
+    The tensors are indexed directly: no DataLoader, no transforms, no copies between processes. Source of the
+    schedule: Smith & Topin (2019), "Super-convergence".
+
+    Parameters
+    ----------
+    model : nn.Module
+        Its parameters that require gradients are trained.
+    loss : callable
+        ``loss(model, *batch)`` returns a scalar tensor.
+    tensors : tuple of Tensor
+        Of equal length, on the model's device; a batch holds the same rows of each.
+    epochs, batch_size : int
+        An epoch is cut into batches of nearly equal size, none larger than `batch_size`.
+    learning_rate : float
+        The peak of the one-cycle schedule.
+    weight_decay : float
+        AdamW's, decoupled from the gradient.
+    seed : int
+        Of the order of the images, of dropout and of noise.
+    validate : callable, optional
+        ``validate(model)`` is called with the model in evaluation mode and returns a float for the history.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    Diverged
+        If the loss of an epoch is infinite or not a number.
+    """
+    torch.manual_seed(seed)
+    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+        model.to(memory_format=torch.channels_last)  # convolutions run faster so
+    n = len(tensors[0])
+    n_batches = math.ceil(n / batch_size)
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * n_batches + 1)
+    history, start = History(), time.perf_counter()
+    for epoch in range(1, epochs + 1):
+        model.train()
+        order = torch.randperm(n).to(tensors[0].device)
+        total = torch.zeros((), device=tensors[0].device)
+        for batch in order.tensor_split(n_batches):
+            value = loss(model, *(tensor[batch] for tensor in tensors))
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            total += value.detach()
+        if not math.isfinite(mean_loss := total.item() / n_batches):
+            raise Diverged(f"the loss is {mean_loss} in epoch {epoch}: lower the learning rate")
+        if epoch % math.ceil(epochs / RECORDS) == 0 or epoch == epochs:
+            history.epoch.append(epoch)
+            history.loss.append(mean_loss)
+            if validate is not None:
+                model.eval()
+                history.validation.append(float(validate(model)))
+    history.seconds = time.perf_counter() - start
+    model.eval()
+    return history

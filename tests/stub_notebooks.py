@@ -1,0 +1,58 @@
+"""Small notebooks and results, made by hand, on which the report is tested without any training."""
+
+import json
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+PARAMETERS = """profile = "quick"
+dataset = "auto"
+seeds = None
+latent_dim = 32
+device = "auto"
+out = "../reports/quick"
+"""
+
+SAVE = """import json
+from pathlib import Path
+
+entries = {entries}
+Path(out, "results").mkdir(parents=True, exist_ok=True)
+Path(out, "results", "{name}.json").write_text(json.dumps(entries))"""
+
+SETTING = {
+    "seeds": 2,
+    "dataset": {"name": "mnist", "source": "IDX files in data/MNIST/raw", "checksum": "abc123", "notice": ""},
+    "device": "cpu",
+}
+
+
+def entry(id="hybrid.accuracy", notebook="01_stub", value=0.98214, **changes):
+    """A valid entry of results, with `changes`."""
+    valid = {
+        "id": id, "notebook": notebook, "value": value, "ci": [0.9801, 0.9842], "per_seed": [0.9810, 0.9833],
+        "unit": "fraction", "split": "test", "dataset": "mnist", "n_labels": None, "reference": None,
+    }  # fmt: skip
+    return valid | changes
+
+
+def verdict(value="supported", **changes):
+    """A valid entry that judges a claim."""
+    texts = {"claim": "Codes classify better than pixels.", "rule": "the paired difference is above 0"}
+    return entry("codes_beat_pixels", value=value, unit="verdict", ci=[0.01, 0.02]) | texts | changes
+
+
+def write_notebook(folder, name="01_stub", cells=(), parameters=PARAMETERS, entries=None):
+    """Write ``<folder>/<name>.ipynb``: a heading, the parameters, `cells` and a cell that saves `entries`."""
+    entries = [entry(notebook=name)] if entries is None else entries
+    folder.mkdir(parents=True, exist_ok=True)
+    content = [
+        new_markdown_cell(f"# Chapter {name}\n\nWhat a stub settles."),
+        new_code_cell(parameters, metadata={"tags": ["parameters"]}),
+        *(cell if not isinstance(cell, str) else new_code_cell(cell) for cell in cells),
+        new_code_cell(SAVE.format(entries=repr(json.loads(json.dumps(entries))), name=name)),
+    ]
+    notebook = new_notebook(cells=content)
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    return folder / f"{name}.ipynb"

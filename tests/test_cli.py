@@ -1,0 +1,108 @@
+"""The command line: what it allows, what it says when it does not, and its exit codes."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from mnist_ae_utils import __main__ as cli
+from mnist_ae_utils import data, experiments, report
+
+
+def run(capsys, *arguments):
+    """Exit code and standard error of the command line."""
+    try:
+        code = cli.main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    return code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["report", "--profile", "fast"], "invalid choice: 'fast' (choose from smoke, quick, full)"),
+        (["report", "--dataset", "cifar"], "choose from auto, mnist, fashion-mnist, kmnist, uci-digits"),
+        (["report", "--device", "tpu"], "choose from auto, cpu, cuda, mps"),
+        (["report", "--seeds", "0"], "'0' is not a whole number from 1 to 100"),
+        (["report", "--seeds", "many"], "'many' is not a whole number from 1 to 100"),
+        (["report", "--only", "77"], "no notebook 77: use one or more of "),
+        (["data", "--dataset", "cifar"], "choose from auto, mnist"),
+        (["reprot"], "choose from report, data, bench"),
+        ([], "required: command"),
+        (["report", "--sed", "3"], "unrecognized arguments: --sed 3"),
+    ],
+)
+def test_a_wrong_argument_gets_one_line_that_says_what_is_allowed(capsys, arguments, message):
+    code, error = run(capsys, *arguments)
+    assert code == 2
+    assert message in error.replace("'smoke', 'quick', 'full'", "smoke, quick, full").replace("', '", ", ").replace(
+        "from '", "from "
+    )
+    assert error.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
+    monkeypatch.setattr(experiments.torch.cuda, "is_available", lambda: False)
+    code, error = run(capsys, "report", "--device", "cuda")
+    assert code == 2 and "'cuda' is not available here: use one of auto, cpu" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (data.DataError("train-images is damaged. Delete it."), "train-images is damaged. Delete it."),
+        (report.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
+        (OSError(errno.ENOSPC, "No space left on device", "reports/x"), "reports/x: No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied"),
+    ],
+)
+def test_a_failure_is_one_line_and_no_traceback(capsys, monkeypatch, error, message):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(report, "run", fail)
+    code, text = run(capsys, "report")
+    assert code == 1
+    assert text == f"mnist-ae: {message}\n"
+
+
+def test_an_interruption_is_130(capsys, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(report, "run", interrupt)
+    code, text = run(capsys, "report")
+    assert code == 130 and "the same command goes on" in text and "Traceback" not in text
+
+
+def test_where_reports_go(monkeypatch):
+    calls = []
+    monkeypatch.setattr(report, "run", lambda *arguments: calls.append(arguments) or 0)
+    assert cli.main(["report"]) == cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist"]) == 0
+    assert cli.main(["report", "--out", "elsewhere"]) == 0
+    reports = report.ROOT / "reports"
+    assert calls[0] == ("quick", None, "auto", None, "auto", reports / "quick")
+    assert calls[1] == ("full", None, "kmnist", 3, "auto", reports)
+    assert str(calls[2][-1]) == "elsewhere"
+
+
+def test_data_says_where_they_come_from(capsys):
+    assert cli.main(["data", "--dataset", "uci-digits"]) == 0
+    said = capsys.readouterr().out
+    assert "uci-digits" in said and "NOT MNIST" in said
+
+
+def test_choices_are_those_of_the_package():
+    assert cli.PROFILES == tuple(experiments.PROFILES)
+    assert cli.DATASETS == data.DATASETS
+    assert cli.DEVICES == experiments.DEVICES
+
+
+def test_help_shows_examples_without_importing_torch():
+    code = "import sys, mnist_ae_utils.__main__ as m\ntry: m.main(['report', '--help'])\n" \
+           "finally: assert 'torch' not in sys.modules"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "examples:" in done.stdout and "(default: quick)" in done.stdout and "--only NN [NN ...]" in done.stdout

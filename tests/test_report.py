@@ -1,0 +1,244 @@
+"""The report on stub notebooks: what is kept, what is refused, what the first page says; a real one killed midway."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell
+from stub_notebooks import SETTING, entry, verdict, write_notebook
+
+from mnist_ae_utils import report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stub_setting():
+    """No data are loaded for stub notebooks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "prepare", lambda profile, dataset, seeds, device: SETTING | {"seeds": seeds or 2})
+        yield
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A report on a notebook that fails and one that does not: (exit code, its folder)."""
+    folder, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("report")
+    write_notebook(folder, "01_fails", ["before = 1\nprint('ran before')", "limit = 3\nraise ValueError('boom')"])
+    cells = ["import os\nprint(os.getcwd(), out, seeds)", "import warnings\nwarnings.warn('beware')"]
+    entries = [
+        entry(notebook="02_works", n_labels=55000, reference={"value": 0.988, "source": "Makhzani & Frey 2014"}),
+        entry("speed.dense_ae", "02_works", 6.4321, unit="ratio", ci=None),
+        entry("deep_ae.reconstruction_error", "02_works", 2.934, unit="squared error per image", ci=[2.9, 2.97]),
+        verdict(notebook="02_works"),
+    ]
+    write_notebook(folder, "02_works", cells, entries=entries)
+    return report.run(out=out, folder=folder), out
+
+
+def test_failing_notebook_is_named_kept_and_rendered_and_the_others_run(mixed, capsys):
+    code, out = mixed
+    header = json.loads((out / "results.json").read_text())["header"]
+    error = header["notebooks"]["01_fails"]["error"]
+    assert code == 1
+    assert header["failed"] == ["01_fails"]
+    assert re.search(r"cell \[4\] `limit = 3`: ValueError: boom", error)
+    assert header["notebooks"]["02_works"]["error"] is None
+    page = (out / "html" / "notebooks" / "01_fails.html").read_text()
+    assert "ran before" in page and "boom" in page
+    assert f"**01_fails failed**, so its results are missing or incomplete: {error}" in (out / "README.md").read_text()
+    assert "01_fails failed" in (out / "html" / "index.html").read_text()
+
+
+def test_header_states_what_a_reader_needs(mixed):
+    header = json.loads((mixed[1] / "results.json").read_text())["header"]
+    assert header["profile"] == "quick" and header["seeds"] == 2 and header["device"] == "cpu"
+    assert header["dataset"] == SETTING["dataset"]
+    assert header["versions"].keys() >= {"python", "torch", "scikit-learn", "papermill"}
+    assert header["hardware"]["cpu"] and header["hardware"]["cores"] >= 1 and header["hardware"]["memory_gib"] > 0
+    assert header["commit"] and header["platform"] and header["started"].endswith("+00:00")
+    assert header["seconds_total"] == pytest.approx(sum(n["seconds"] for n in header["notebooks"].values()), abs=0.11)
+    assert all(run["seconds"] > 0 and run["started"] for run in header["notebooks"].values())
+
+
+def test_first_page_comes_from_the_results(mixed):
+    results = json.loads((mixed[1] / "results.json").read_text())
+    page = (mixed[1] / "README.md").read_text()
+    assert page == report.page(results)
+    assert "right on **98.21%** of them" in page
+    assert "| Frozen convolutional encoder + MLP, 55,000 labels | 98.21% (98.01% to 98.42%) | 2 | 98.80%, Makhz" in page
+    assert "| 6.4× | 2 |" in page
+    assert "2.93 (2.90 to 2.97)" in page
+    assert "**supported** | the paired difference is above 0 | 0.01 to 0.02 | [02](notebooks/02_works.ipynb)" in page
+    assert "Claims put to the test: 1 supported." in page
+
+
+def test_other_data_than_mnist_are_announced():
+    header = json.loads(json.dumps(HEADER))
+    header["dataset"]["notice"] = "THIS IS NOT MNIST: digits"
+    assert report.page({"header": header, "results": []}).splitlines()[2] == "> **THIS IS NOT MNIST: digits**"
+    header["dataset"] |= {"notice": "", "name": "kmnist"}
+    assert "THIS IS NOT MNIST but kmnist" in report.page({"header": header, "results": []})
+
+
+HEADER = SETTING | {
+    "profile": "quick", "notebooks": {}, "failed": [], "seconds_total": 3720, "started": "", "commit": "none",
+    "versions": {}, "platform": "", "hardware": {"cpu": "", "cores": 2, "memory_gib": 24, "gpu": "H100"},
+}  # fmt: skip
+
+
+def test_unknown_parameter_is_an_error_before_anything_runs(tmp_path):
+    write_notebook(tmp_path / "notebooks", parameters='profile = "quick"\nout = "."\ndataset = "auto"\nseed = None')
+    with pytest.raises(report.ReportError, match="01_stub.ipynb has no parameter 'seeds'; declared: profile, out"):
+        report.run(out=tmp_path / "out", folder=tmp_path / "notebooks")
+    assert not list((tmp_path / "out" / "notebooks").iterdir())
+
+
+def test_a_notebook_without_parameters_is_an_error(tmp_path):
+    path = write_notebook(tmp_path)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].metadata = {}
+    nbformat.write(notebook, path)
+    with pytest.raises(report.ReportError, match="is the cell tagged"):
+        report.check_parameters(path, {"profile": "quick"})
+
+
+def test_only_runs_what_is_asked_and_keeps_the_rest(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(report, "render", lambda *args: None)
+    folder, out = tmp_path / "notebooks", tmp_path / "out"
+    for name in ("01_a", "02_b"):
+        write_notebook(folder, name, entries=[entry(f"{name}.x", name)])
+    assert report.run(out=out, folder=folder) == 0
+    first = json.loads((out / "results.json").read_text())
+    assert report.run(only=["2"], out=out, folder=folder) == 0
+    second = json.loads((out / "results.json").read_text())
+    assert [e["id"] for e in second["results"]] == ["01_a.x", "02_b.x"]
+    assert second["header"]["notebooks"]["01_a"] == first["header"]["notebooks"]["01_a"]
+
+    capsys.readouterr()
+    assert report.run(only=["02"], seeds=3, out=out, folder=folder) == 0
+    third = json.loads((out / "results.json").read_text())
+    assert [e["id"] for e in third["results"]] == ["02_b.x"]
+    assert list(third["header"]["notebooks"]) == ["02_b"]
+    assert "left out" in capsys.readouterr().err
+
+
+def test_only_names_the_notebooks_there_are(tmp_path):
+    write_notebook(tmp_path)
+    with pytest.raises(ValueError, match="no notebook 07: use one or more of 01"):
+        report.notebook_paths(tmp_path, ["07"])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"ci": [2.0, 1.0]}, r"ci \[2.0, 1.0\] is not null"),
+        ({"split": "tset"}, "split 'tset' is none of train, validation, test"),
+        ({"valeu": 1}, "has unknown keys: valeu"),
+        ({"value": float("nan")}, "value nan is not a finite number"),
+        ({"value": None}, "has no value and no note"),
+        ({"per_seed": 0.5}, "per_seed is not a list"),
+        ({"n_labels": 0}, "n_labels 0 is not null or a count"),
+        ({"reference": {"value": 1.0}}, "reference is not null or"),
+        ({"unit": ""}, "a text is empty"),
+        ({"unit": "verdict"}, "lacks claim, rule"),
+    ],
+)
+def test_entries_out_of_the_schema_are_named(change, message):
+    with pytest.raises(report.ReportError, match=f"01_stub.json: entry hybrid.accuracy {message}"):
+        report.check_results([entry(**change)], "01_stub.json")
+
+
+def test_schema_knows_verdicts_twins_and_divergence():
+    report.check_results([entry(), entry(n_labels=100), verdict("mixed")], "x")
+    report.check_results([entry(value=None, ci=None, per_seed=[1.0, None], note="diverged in 1 of 2 seeds")], "x")
+    with pytest.raises(report.ReportError, match="is none of supported"):
+        report.check_results([verdict("maybe")], "x")
+    with pytest.raises(report.ReportError, match="is there twice"):
+        report.check_results([entry(), entry()], "x")
+    missing = entry()
+    del missing["unit"]
+    with pytest.raises(report.ReportError, match="lacks unit"):
+        report.check_results([missing], "x")
+
+
+def test_results_out_of_the_schema_fail_the_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda *args: None)
+    write_notebook(tmp_path / "notebooks", entries=[entry(split="tset")])
+    write_notebook(tmp_path / "notebooks", "02_silent", [new_code_cell("import sys; sys.exit(0)")])
+    assert report.run(out=tmp_path / "out", folder=tmp_path / "notebooks") == 1
+    notebooks = json.loads((tmp_path / "out" / "results.json").read_text())["header"]["notebooks"]
+    assert notebooks["01_stub"]["error"].startswith("01_stub.json: entry hybrid.accuracy split 'tset'")
+    assert "left no results" in notebooks["02_silent"]["error"]
+
+
+def test_a_kernel_that_dies_is_a_failed_notebook(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda *args: None)
+    write_notebook(tmp_path / "notebooks", cells=["import os\nos._exit(9)"])
+    assert report.run(out=tmp_path / "out", folder=tmp_path / "notebooks") == 1
+    header = json.loads((tmp_path / "out" / "results.json").read_text())["header"]
+    assert "DeadKernelError" in header["notebooks"]["01_stub"]["error"]
+
+
+def test_executed_notebooks_do_not_name_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_DATA_DIR", "/data/of mine")
+    out = report.ROOT / "reports" / "quick"
+    monkeypatch.setattr(sys, "prefix", "/opt/python")
+    text = f"{report.ROOT}/mnist_ae_utils/data.py: bad; {out} /opt/python/lib; /data/of mine/MNIST"
+    expected = "./mnist_ae_utils/data.py: bad; ../reports/quick <python>/lib; $MNIST_DATA_DIR/MNIST"
+    assert report.scrub(text, out) == expected
+    assert report.scrub("/var/x/ipykernel_12/345.py:1: UserWarning", out) == "<cell>:1: UserWarning"
+    assert report.scrub("  0%|\r 50%|\r100%|\nnext\r\n", out) == "100%|\nnext\r\n"
+    picture = {"image/png": str(report.ROOT), "text/plain": [str(report.ROOT)]}
+    assert report.scrub(picture, out) == {"image/png": str(report.ROOT), "text/plain": ["."]}
+
+
+def test_readme_block_is_replaced_between_its_marks(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("a\n<!-- results:begin -->\nold \\1\n<!-- results:end -->\nb\n")
+    results = {"header": HEADER, "results": [entry(n_labels=100)]}
+    report.update_readme(readme, results)
+    report.update_readme(readme, results)
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- results:begin -->\n") and text.endswith("<!-- results:end -->\nb\n")
+    assert "98.21%" in text and "old" not in text
+
+
+def test_readme_of_the_project_says_what_the_committed_results_say():
+    path = report.ROOT / "reports" / "results.json"
+    if not path.exists():
+        pytest.skip("no full report yet")
+    results = json.loads(path.read_text())
+    report.check_results(results["results"], "reports/results.json")
+    text = (report.ROOT / "README.md").read_text()
+    assert report.readme_block(results) == re.search(r"results:begin -->\n(.*)<!-- results:end", text, re.DOTALL)[1]
+    assert (report.ROOT / "reports" / "README.md").read_text() == report.page(results)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
+def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
+    """A real report on a real notebook is killed when its first training is finished; the second run reuses it."""
+    number = report.notebook_paths()[0].name[:2]
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--only", number, "--out", out]
+    environment = os.environ | {"MNIST_AE_CACHE": str(cache)}
+    with open(tmp_path / "log", "w") as log:
+        first = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        finished = {}
+        while not finished and first.poll() is None:
+            time.sleep(0.05)
+            finished = {path: path.stat().st_mtime_ns for path in cache.rglob("output.pkl")}
+        assert first.poll() is None, (tmp_path / "log").read_text()
+        first.kill()
+        assert first.wait() == -signal.SIGKILL
+    assert not (out / "results.json").exists()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    results = json.loads((out / "results.json").read_text())
+    assert results["results"] and not results["header"]["failed"]
+    assert (out / "html" / "index.html").exists()
