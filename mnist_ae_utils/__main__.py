@@ -56,6 +56,8 @@ def parser():
                         help="folder of the report (default: reports/<profile>; full: reports)")  # fmt: skip
     fetch = command("data", "fetch and verify the data, and say where they come from")
     bench = command("bench", "time a training step against a DataLoader loop of the same model")
+    bench.add_argument("--out", type=Path, metavar="DIR",
+                       help="folder of the report that shall show it (default: reports/quick)")  # fmt: skip
     for sub in (report, fetch):
         sub.add_argument("--dataset", choices=DATASETS, default="auto",
                          help="auto: MNIST if it can be had (default: auto)")  # fmt: skip
@@ -111,9 +113,10 @@ def fetch_data(options):
 
 def run_benchmark(options):
     """``mnist-ae bench``."""
-    from mnist_ae_utils import experiments
+    from mnist_ae_utils import benchmark, report
 
-    checked(options, experiments.benchmark, options.device)
+    written = checked(options, benchmark.run, options.out or report.ROOT / "reports" / "quick", "auto", options.device)
+    print(f"written to {written}")
     return 0
 
 

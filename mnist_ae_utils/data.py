@@ -165,9 +165,7 @@ def _locate(name, retry):
     layout = f"{TORCHVISION[name].__name__}/raw"
     if os.environ.get("MNIST_DATA_DIR"):
         given = Path(os.environ["MNIST_DATA_DIR"]).expanduser()
-        if (
-            not given.exists()
-        ):  # notebooks run in notebooks/, where a path relative to the project must work too
+        if not given.exists():  # notebooks run in notebooks/, where a path relative to the project must work too
             given = PROJECT_ROOT / given
         for sub in (f"/{layout}", "") if name == "mnist" else (f"/{layout}",):
             folder = Path(f"{given}{sub}")

@@ -29,7 +29,7 @@ HEADLINES = {
     "linear_ae.reconstruction_error": "Linear autoencoder, 30 codes",
     "deep_ae.reconstruction_error": "Deep fully connected autoencoder, 30 codes",
     "conv_ae.reconstruction_error": "Convolutional autoencoder, 32 codes",
-    "conv_ae.kmeans_accuracy": "Its codes alone, clustered without labels (k-means)",
+    "conv_ae.kmeans_accuracy": "Its codes without labels: k-means clustering accuracy",
     "basic_hybrid.accuracy": "The article's basic autoencoder + MLP on its codes",
     "hybrid.accuracy": "Frozen convolutional encoder + MLP",
     "end_to_end.accuracy": "The same network trained end to end",
@@ -165,6 +165,7 @@ def execute(path, out, parameters):
         papermill.execute_notebook(
             path, target, parameters, cwd=path.parent, kernel_name="python3", progress_bar=False,
             stdout_file=Log(sys.stdout), stderr_file=Log(sys.stderr),
+            coalesce_streams=True,  # one output for all that a progress bar wrote
             extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
         )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
@@ -383,7 +384,10 @@ def measured(entry):
     if entry["value"] is None:
         return entry["note"]
     if entry["ci"]:
-        text += " ({} to {})".format(*(quantity(x, entry["unit"]) for x in entry["ci"]))
+        low, high = entry["ci"]
+        if entry["unit"] == "fraction":  # Student's interval of two seeds can leave the possible range
+            low, high = max(low, 0.0), min(high, 1.0)
+        text += f" ({quantity(low, entry['unit'])} to {quantity(high, entry['unit'])})"
     return text
 
 
@@ -397,7 +401,7 @@ def title(entry):
 
 def headlines(entries):
     """The entries of the table of results: the headline ones, then the others that have a reference."""
-    test = [entry for entry in entries if entry["split"] == "test" and entry["unit"] != "verdict"]
+    test = [e for e in entries if (e["split"] == "test" or e["id"].startswith("speed.")) and e["unit"] != "verdict"]
     first = []
     for id in HEADLINES:
         found = [entry for entry in test if entry["id"] == id]
@@ -447,10 +451,10 @@ def verdicts_table(entries):
     rows = []
     for entry in entries:
         if entry["unit"] == "verdict":
-            interval = "{:.3g} to {:.3g}".format(*entry["ci"]) if entry["ci"] else "–"
+            interval = " ({:.3g} to {:.3g})".format(*entry["ci"]) if entry["ci"] else ""
             chapter = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
-            rows.append([entry["claim"], f"**{entry['value']}**", entry["rule"], interval, chapter])
-    return table(["claim", "verdict", "supported if", "95% interval", "chapter"], rows)
+            rows.append([chapter, entry["claim"], f"**{entry['value']}**{interval}", entry["rule"]])
+    return table(["chapter", "claim", "verdict (95% interval)", "supported if"], rows)
 
 
 def page(results):

@@ -180,9 +180,7 @@ def test_environment_comes_before_the_data_folder(files, raw, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("working_directory", ["project", "project/notebooks"])
-def test_a_relative_environment_path_works_from_the_notebooks_too(
-    files, tmp_path, monkeypatch, working_directory
-):
+def test_a_relative_environment_path_works_from_the_notebooks_too(files, tmp_path, monkeypatch, working_directory):
     write(tmp_path / "given" / "MNIST" / "raw", files)
     (tmp_path / "project" / "notebooks").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / working_directory)
@@ -193,9 +191,7 @@ def test_a_relative_environment_path_works_from_the_notebooks_too(
 @pytest.mark.parametrize(
     "name, folder, first_class", [("fashion-mnist", "FashionMNIST", "T-shirt/top"), ("kmnist", "KMNIST", "o")]
 )
-def test_the_other_datasets_have_folders_of_their_own(
-    files, tmp_path, monkeypatch, name, folder, first_class
-):
+def test_the_other_datasets_have_folders_of_their_own(files, tmp_path, monkeypatch, name, folder, first_class):
     write(tmp_path / "given", files)  # files at the top are MNIST's, not these datasets'
     write(tmp_path / "given" / folder / "raw", make_files(seed=3))  # not compressed: no MD5 is known
     monkeypatch.setenv("MNIST_DATA_DIR", str(tmp_path / "given"))
@@ -297,9 +293,7 @@ def test_a_damaged_compressed_file(files, raw, kind, says):
         assert part in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "name, folder", [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
-)
+@pytest.mark.parametrize("name, folder", [("mnist", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
 def test_a_compressed_file_that_is_whole_but_not_the_published_one(files, tmp_path, name, folder):
     raw = tmp_path / "project" / "data" / folder / "raw"
     write(raw, {**zipped(files), f"{LABELS}.gz": zipped(make_files(seed=2))[f"{LABELS}.gz"]})
@@ -343,9 +337,7 @@ def test_one_of_four_missing_in_the_given_folder(files, tmp_path, monkeypatch, n
 
 
 def test_unknown_names_get_the_list():
-    with pytest.raises(
-        DataError, match="'cifar'; choose one of: auto, mnist, fashion-mnist, kmnist, uci-digits"
-    ):
+    with pytest.raises(DataError, match="'cifar'; choose one of: auto, mnist, fashion-mnist, kmnist, uci-digits"):
         data.load("cifar")
 
 
@@ -384,9 +376,7 @@ def test_auto_finds_files_that_appear_after_a_failed_download(files, raw):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_an_environment_folder_without_files_is_named_and_passed_over(
-    files, raw, tmp_path, monkeypatch, exists
-):
+def test_an_environment_folder_without_files_is_named_and_passed_over(files, raw, tmp_path, monkeypatch, exists):
     write(raw, files)
     given = tmp_path / "given"
     if exists:
@@ -470,9 +460,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-@pytest.mark.parametrize(
-    "name, folder", [("auto", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
-)
+@pytest.mark.parametrize("name, folder", [("auto", "MNIST"), ("fashion-mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
 def test_a_download_leaves_four_whole_files_and_happens_once(server, files, tmp_path, name, folder):
     raw = tmp_path / "project" / "data" / folder / "raw"
     first = data.load(name)
@@ -498,9 +486,7 @@ def test_only_what_is_missing_is_downloaded(server, files, raw):
         ("not found", "404"),
     ],
 )
-def test_a_failed_download_leaves_what_is_whole_and_a_later_call_completes(
-    server, files, raw, behavior, says
-):
+def test_a_failed_download_leaves_what_is_whole_and_a_later_call_completes(server, files, raw, behavior, says):
     second = "train-labels-idx1-ubyte.gz"
     server.behavior[second] = behavior
     begin = time.monotonic()
@@ -734,9 +720,7 @@ def test_labelled_subset_has_equal_counts(n):
 def test_labelled_subset_with_a_remainder():
     counts = torch.bincount(MNIST_LABELS[data.labelled_subset(MNIST_LABELS, 27, seed=0)], minlength=10)
     assert sorted(counts.tolist()) == [2] * 3 + [3] * 7
-    favored = {
-        tuple(MNIST_LABELS[data.labelled_subset(MNIST_LABELS, 15, seed)[10:]].tolist()) for seed in range(8)
-    }
+    favored = {tuple(MNIST_LABELS[data.labelled_subset(MNIST_LABELS, 15, seed)[10:]].tolist()) for seed in range(8)}
     assert len(favored) > 1, "which classes get one more depends on the seed"
 
 

@@ -17,7 +17,7 @@ CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 # The distributions that carry the modules which have another name.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
-    "math_core": "math-core",
+    "math_core": "math-core", "PIL": "pillow",
 }  # fmt: skip
 
 
@@ -53,7 +53,9 @@ def test_conda_environment_is_the_same():
 @pytest.mark.parametrize("name", ["pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run"])
 def test_no_file_of_the_environment_names_an_address(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    assert not re.search(r"://|(?<!\w)--(extra-)?index|find-links|\S+==\S*\+|@ file", text.replace("--no-emit-index-url", ""))
+    assert not re.search(
+        r"://|(?<!\w)--(extra-)?index|find-links|\S+==\S*\+|@ file", text.replace("--no-emit-index-url", "")
+    )
 
 
 def test_installed_versions_are_the_pinned_ones():
@@ -62,7 +64,9 @@ def test_installed_versions_are_the_pinned_ones():
 
 def imported_modules():
     """Top-level modules that the package, the tests and the notebooks import."""
-    sources = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("mnist_ae_utils/**/*.py"), *ROOT.glob("tests/*.py")]]
+    sources = [
+        path.read_text(encoding="utf-8") for path in [*ROOT.glob("mnist_ae_utils/**/*.py"), *ROOT.glob("tests/*.py")]
+    ]
     for path in ROOT.glob("notebooks/*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]

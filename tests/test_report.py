@@ -1,5 +1,6 @@
 """The report on stub notebooks: what is kept, what is refused, what the first page says; a real one killed midway."""
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import sys
 import time
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell
 from stub_notebooks import SETTING, entry, verdict, write_notebook
@@ -73,7 +75,10 @@ def test_first_page_comes_from_the_results(mixed):
     assert "| Frozen convolutional encoder + MLP, 55,000 labels | 98.21% (98.01% to 98.42%) | 2 | 98.80%, Makhz" in page
     assert "| 6.4× | 2 |" in page
     assert "2.93 (2.90 to 2.97)" in page
-    assert "**supported** | the paired difference is above 0 | 0.01 to 0.02 | [02](notebooks/02_works.ipynb)" in page
+    assert (
+        "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | the pai"
+        in page
+    )
     assert "Claims put to the test: 1 supported." in page
 
 
@@ -235,6 +240,10 @@ def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
         assert first.poll() is None, (tmp_path / "log").read_text()
         first.kill()
         assert first.wait() == -signal.SIGKILL
+    for process in psutil.process_iter():  # the workers, which would end by themselves after some minutes
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("MNIST_AE_CACHE") == str(cache):
+                process.kill()
     assert not (out / "results.json").exists()
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

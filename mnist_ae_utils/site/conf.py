@@ -37,6 +37,7 @@ html_theme_options = {
     "navbar_persistent": [],  # the sidebar has a search field
     "footer_content_items": [],
 }
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_show_sphinx = False
 html_show_copyright = False
 html_show_search_summary = False  # summaries are fetched, which a browser forbids to a page opened from a folder

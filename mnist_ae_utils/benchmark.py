@@ -1,0 +1,86 @@
+"""How fast a training step is, beside the usual loop: a `DataLoader` that turns PIL images into tensors one by one."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import ToTensor
+
+from mnist_ae_utils import data, evaluation, experiments, models, training
+
+MODELS = {
+    "dense_ae": lambda: models.DenseAutoencoder(32),
+    "conv_ae": lambda: models.ConvAutoencoder(32, channels=(16, 32)),
+}
+BATCH_SIZE = 128
+
+
+class PilImages(Dataset):
+    """What `torchvision.datasets.MNIST` with `ToTensor` does: bytes, made a PIL image, made a tensor, one by one."""
+
+    def __init__(self, images):
+        self.images = (255 * images[:, 0].cpu()).round().to(torch.uint8)
+        self.transform = ToTensor()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.images[index].numpy()))
+
+
+def loader_epoch(model, images, device):
+    """Seconds that one epoch takes with a `DataLoader`, a batch moved to the device at each step."""
+    loader = DataLoader(PilImages(images), batch_size=BATCH_SIZE, shuffle=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    start = time.perf_counter()
+    for batch in loader:
+        loss = training.reconstruction_loss(model, batch.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    loss.item()  # waits for a GPU
+    return time.perf_counter() - start
+
+
+def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
+    """Time both loops in turn, print the table and record the ratios for the report.
+
+    Parameters
+    ----------
+    out : str or Path
+        The results go to ``<out>/results/benchmark.json``.
+    n_images : int
+        Images in the epoch that is timed.
+    repeats : int
+        Pairs of epochs per model; each gives one ratio.
+
+    Returns
+    -------
+    Path
+        Of the file written.
+    """
+    device = experiments.choose_device(device)
+    loaded = data.load(dataset, device)
+    images = loaded.train.first(min(n_images, len(loaded.train))).images
+    results = evaluation.Results("benchmark", loaded.name)
+    steps = -(-len(images) // BATCH_SIZE)
+    print(f"{steps} steps of {BATCH_SIZE} images on {device}, {torch.get_num_threads()} threads, {repeats} pairs")
+    print(f"{'model':10} {'DataLoader, ms a step':>22} {'this loop, ms a step':>22} {'ratio':>8}")
+    for name, build in MODELS.items():
+        pairs = []
+        for repeat in range(repeats + 1):
+            slow = loader_epoch(build().to(device), images, device)
+            fast = training.train(
+                build().to(device), training.reconstruction_loss, (images,), epochs=1, batch_size=BATCH_SIZE
+            ).seconds
+            if repeat:  # the first pair warms up
+                pairs.append((slow, fast))
+        slow, fast = np.median(pairs, axis=0) * 1000 / steps
+        ratios = [a / b for a, b in pairs]
+        print(f"{name:10} {slow:22.2f} {fast:22.2f} {np.median(ratios):8.1f}")
+        results.add(f"speed.{name}", ratios, "ratio", split="train", note="per pair of epochs, not per seed")
+    return results.save(Path(out))

@@ -1,0 +1,161 @@
+"""Runs: remembered, never stale, retrained when damaged, the same in any process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mnist_ae_utils import data, evaluation, experiments, models
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def chapter():
+    return experiments.begin("01_x", "smoke", device="cpu")
+
+
+def weights(run):
+    return torch.cat([tensor.flatten().float() for tensor in run.state.values()])
+
+
+def test_the_profiles_parameters_and_their_limits():
+    chapter = experiments.begin("01_x", "smoke", seeds=1)
+    assert chapter.data.name == "uci-digits" and chapter.seeds == chapter.sweep_seeds == [0]
+    assert len(chapter.data.train) == experiments.PROFILES["smoke"]["train_images"]
+    for arguments, allowed in [
+        ({"profile": "fast"}, "smoke, quick, full"),
+        ({"profile": "smoke", "seeds": 0}, "at least 1"),
+        ({"profile": "smoke", "device": "tpu"}, "use one of auto, cpu"),
+        ({"profile": "smoke", "dataset": "cifar"}, "uci-digits"),
+    ]:
+        with pytest.raises((ValueError, data.DataError), match=allowed):
+            experiments.begin("01_x", **arguments)
+
+
+def test_a_run_is_trained_once_and_its_scores_are_those_of_its_model(chapter, monkeypatch):
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
+    run = experiments.remembered_run(recipe, 0)
+    expected = evaluation.reconstruction_error(run.model(), chapter.data.test.images)
+    assert run.scores["test"] == pytest.approx(expected, rel=1e-5)
+    trained = []
+    original = experiments.fit_autoencoder
+    monkeypatch.setattr(experiments, "fit_autoencoder", lambda *a: trained.append(a) or original(*a))
+    again = experiments.remembered_run(recipe, 0)
+    assert not trained and torch.equal(weights(run), weights(again))
+    other = experiments.remembered_run(recipe, 1)
+    assert len(trained) == 1 and not torch.equal(weights(run), weights(other))
+    experiments.remembered_run(recipe | {"learning_rate": 1e-4}, 0)
+    assert len(trained) == 2, "another configuration is another run"
+
+
+def test_changed_code_never_reuses_a_run(chapter, monkeypatch):
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
+    experiments.remembered_run(recipe, 0)
+    trained = []
+    original = experiments.fit_autoencoder
+    monkeypatch.setattr(experiments, "fit_autoencoder", lambda *a: trained.append(a) or original(*a))
+    monkeypatch.setattr(experiments, "code_version", lambda: "another")
+    experiments.remembered_run(recipe, 0)
+    assert len(trained) == 1
+
+
+def test_the_code_version_sees_code_and_not_comments(monkeypatch):
+    def version(change):
+        source = experiments.inspect.getsource
+        monkeypatch.setattr(
+            experiments.inspect, "getsource", lambda thing: change(source(thing)) if thing is models else source(thing)
+        )
+        experiments.code_version.cache_clear()
+        value = experiments.code_version()
+        monkeypatch.undo()
+        experiments.code_version.cache_clear()
+        return value
+
+    now = experiments.code_version()
+    assert version(lambda s: s) == now
+    assert version(lambda s: s + "\n# a comment\n") == now
+    assert version(lambda s: s.replace("The architectures of the course", "The models")) == now
+    assert version(lambda s: s.replace("hidden=64", "hidden=65")) != now
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte changed", "empty"])
+def test_a_damaged_run_is_trained_again_with_a_warning(chapter, cache, damage, caplog):
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
+    run = experiments.remembered_run(recipe, 0)
+    (path,) = Path(cache).rglob("output.pkl")
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = b""
+    else:
+        content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with caplog.at_level("WARNING"):
+        again = experiments.remembered_run(recipe, 0)
+    assert torch.equal(weights(run), weights(again))
+    assert "Exception while loading results" in caplog.text
+
+
+def test_parallel_runs_equal_single_ones_and_come_in_order(chapter):
+    recipes = {d: chapter.autoencoder("DenseAutoencoder", d, hidden=(16,)) for d in (2, 3)}
+    runs = chapter.run(recipes)
+    assert {d: [run.seed for run in of_seeds] for d, of_seeds in runs.items()} == {2: [0, 1], 3: [0, 1]}
+    alone = experiments.fit_autoencoder(recipes[3], 1)
+    torch.testing.assert_close(weights(runs[3][1]), weights(alone), rtol=1e-4, atol=1e-5)
+
+
+def test_a_diverged_run_has_no_scores_and_says_so(chapter):
+    recipe = chapter.autoencoder("LinearAutoencoder", 4, learning_rate=1e15, epochs=5)
+    run = experiments.remembered_run(recipe, 0)
+    assert "lower the learning rate" in run.diverged and set(run.scores.values()) == {None}
+    entry = evaluation.Results("01_x", "uci-digits").add("x", [run.scores["test"], 1.0], "squared error per image")
+    assert entry["value"] is None and entry["note"] == "diverged in 1 of 2 seeds"
+
+
+def test_fewer_images_are_passed_more_often_for_the_same_number_of_steps(chapter):
+    everything = chapter.autoencoder("DenseAutoencoder", 4, batch_size=50)
+    part = chapter.autoencoder("DenseAutoencoder", 4, batch_size=50, n_images=100)
+    assert everything["epochs"] * 600 / 50 == part["epochs"] * 100 / 50
+
+
+@pytest.mark.parametrize(
+    "inputs", ["codes", "pixels", "pca", "logistic regression", "end to end", "fine-tuned", "joint"]
+)
+def test_every_kind_of_classifier_learns_more_than_chance(chapter, inputs):
+    autoencoder = chapter.autoencoder("DenseAutoencoder", 8, hidden=(32,), epochs=20, learning_rate=1e-2)
+    recipe = chapter.classifier(
+        inputs, autoencoder if inputs not in ("pixels", "pca", "logistic regression") else None,
+        n_inputs=8 if inputs == "pca" else None, epochs=10, learning_rate=1e-2,
+        reconstruction_weight=0.1 if inputs == "joint" else None,
+    )  # fmt: skip
+    run = experiments.remembered_run(recipe, 0)
+    assert run.scores["test"] > 0.5
+    splits = chapter.data.test
+    if inputs in ("end to end", "fine-tuned", "joint"):
+        shown = splits.images
+    else:
+        pool = chapter.data.train.images
+        shown = experiments.fixed_inputs(recipe, 0, pool)(splits.images)
+    assert evaluation.accuracy(run.model(), shown, splits.labels) == pytest.approx(run.scores["test"], abs=0.01)
+
+
+def test_the_frozen_encoder_is_not_touched_and_the_fine_tuned_one_is(chapter):
+    autoencoder = chapter.autoencoder("DenseAutoencoder", 8, hidden=(32,))
+    before = experiments.remembered_run(autoencoder, 0).state["encoder.1.weight"]
+    experiments.remembered_run(chapter.classifier("codes", autoencoder), 0)
+    assert torch.equal(before, experiments.remembered_run(autoencoder, 0).state["encoder.1.weight"])
+    tuned = experiments.remembered_run(chapter.classifier("fine-tuned", autoencoder, learning_rate=1e-4), 0)
+    change = (tuned.state["encoder.1.weight"] - before).norm() / before.norm()
+    assert 0 < change < 0.2, "it starts from the autoencoder's weights"
+
+
+def test_labels_are_drawn_per_seed_and_shared_by_methods(chapter):
+    labels = chapter.data.train.labels
+    drawn = [data.labelled_subset(labels, 10, seed) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])

@@ -1,0 +1,85 @@
+"""Every notebook as a student gets it, and run from the first cell to the last."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from mnist_ae_utils import report
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stripped_and_readable(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code), "outputs are stripped"
+    (parameters,) = (cell for cell in code if "parameters" in cell.metadata.get("tags", []))
+    values = {}
+    exec(parameters.source, values)
+    assert set(values) - {"__builtins__"} == PARAMETERS
+    assert values["profile"] == "quick" and values["seeds"] is None
+    assert max(len(cell.source.splitlines()) for cell in code) <= 25
+    prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for part in ("**The question of this chapter.**", "**What to expect.**", "**Run time**", "*Predict:*",
+                 "**What to see.**", "## Verdicts", "## Exercises"):  # fmt: skip
+        assert part in prose, f"{path.name} lacks {part}"
+    assert any("solution" in cell.metadata.get("tags", []) for cell in code)
+
+
+@pytest.fixture(scope="session")
+def smoke_report(tmp_path_factory):
+    """The whole report on the smoke profile, made by the command that the README gives."""
+    out = tmp_path_factory.mktemp("smoke")
+    environment = os.environ | {"MNIST_AE_CACHE": str(out / "cache")}
+    command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return out
+
+
+def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
+    results = json.loads((smoke_report / "results.json").read_text())
+    header = results["header"]
+    assert header["profile"] == "smoke" and header["dataset"]["name"] == "uci-digits" and not header["failed"]
+    assert "NOT MNIST" in header["dataset"]["notice"]
+    for path in NOTEBOOKS:
+        entries = json.loads((smoke_report / "results" / f"{path.stem}.json").read_text())
+        report.check_results(entries, path.stem)
+        assert {entry["notebook"] for entry in entries} == {path.stem}
+        assert any(entry["unit"] == "verdict" for entry in entries)
+        assert header["notebooks"][path.stem]["seconds"] > 0
+    assert (smoke_report / "html" / "index.html").exists()
+
+
+def test_executed_notebooks_hold_no_errors_and_no_path_of_this_machine(smoke_report):
+    for path in NOTEBOOKS:
+        text = (smoke_report / "notebooks" / path.name).read_text()
+        assert '"output_type": "error"' not in text
+        for place in (str(ROOT), str(Path.home()), str(smoke_report)):
+            assert place not in text or len(place) < 4, f"{path.name} names {place}"
+
+
+def test_a_notebook_runs_with_other_parameters(tmp_path):
+    import papermill
+
+    path = ROOT / "notebooks" / "01_linear_autoencoder.ipynb"
+    chosen = {"profile": "smoke", "seeds": 1, "latent_dim": 8, "device": "cpu", "out": str(tmp_path)}
+    papermill.execute_notebook(
+        path, tmp_path / path.name, chosen, cwd=path.parent, kernel_name="python3", progress_bar=False
+    )
+    entries = json.loads((tmp_path / "results" / f"{path.stem}.json").read_text())
+    assert all(len(entry["per_seed"]) == 1 for entry in entries)
+    assert {entry["value"] for entry in entries if entry["unit"] == "verdict"} == {"undecided"}, (
+        "one seed decides nothing"
+    )
+    assert "8-dimensional codes" in (tmp_path / path.name).read_text()

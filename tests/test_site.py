@@ -1,0 +1,205 @@
+"""The book opened from its folder in headless Chromium with the network off, as a reader opens it by double click.
+
+A book is built from stub notebooks; with MNIST_AE_BOOK=<report>/html the same tests read that one.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from nbformat.v4 import new_markdown_cell
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+from stub_notebooks import SETTING, entry, verdict, write_notebook
+
+from mnist_ae_utils import report
+
+MATHEMATICS = r"""## Mathematics
+
+In a line, $\lVert x - \hat x \rVert^2$, and by itself:
+
+$$\mathcal{L}(\theta) = \frac{1}{n} \sum_{i=1}^{n} \sum_{j=1}^{784} \left(x_{ij} - \hat{x}_{ij}\right)^2$$
+
+\begin{align}
+q_\phi(z \mid x) &= \mathcal{N}\bigl(\mu_\phi(x), \operatorname{diag} \sigma^2_\phi(x)\bigr) \\
+\theta &\leftarrow (1 - \eta\lambda)\,\theta - \eta\, \frac{\hat m}{\sqrt{\hat v} + \epsilon}
+\end{align}
+"""
+CELLS = [
+    new_markdown_cell("A trustworthiness of one would be perfect. On to [the failure](02_fails.ipynb)."),
+    new_markdown_cell(MATHEMATICS),
+    "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+    "import pandas as pd\npd.DataFrame({'method': ['PCA', 'autoencoder'], 'error': [13.87, 3.0]})",
+    "print('a line of output that is wider than any phone, ' * 5)",
+]
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """Folder of a book that is ready to read."""
+    if os.environ.get("MNIST_AE_BOOK"):
+        return Path(os.environ["MNIST_AE_BOOK"]).resolve()
+    folder, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("report with a space")
+    entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), verdict()]
+    write_notebook(folder, "01_stub", CELLS, entries=entries)
+    write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "prepare", lambda *arguments: SETTING)
+        report.run(out=out, folder=folder)
+    return out / "html"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A fresh Chromium without network, which logs its console and its requests."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        reason = "Chromium and chromedriver are needed (Debian: apt install chromium chromium-driver)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    switches = [
+        "headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
+        "disable-sync", "no-first-run", "disable-dev-shm-usage", "host-resolver-rules=MAP * ~NOTFOUND",
+        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
+    ]  # fmt: skip
+    for switch in switches:
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    browser.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield browser
+    browser.quit()
+
+
+def visit(browser, page):
+    """Open a page at a desktop's size, with empty logs."""
+    browser.set_window_size(1280, 900)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(page.as_uri())
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
+    browser.execute_async_script("document.fonts.ready.then(arguments[0])")
+
+
+def pages(book):
+    found = [book / "index.html", *sorted((book / "notebooks").glob("*.html"))]
+    assert len(found) > 1
+    return found
+
+
+ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+
+
+def console_errors(browser):
+    return [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+
+
+def requested(browser):
+    """Addresses that the page asked for, data written into it aside."""
+    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith(("data:", "blob:"))]
+
+
+def test_every_page_loads_whole_from_the_folder(book, browser):
+    figures = 0
+    for page in pages(book):
+        visit(browser, page)
+        assert console_errors(browser) == [], page.name
+        urls = requested(browser)
+        assert urls and all(url.startswith(book.as_uri()) for url in urls), page.name
+        # images far below are loaded when they are scrolled to
+        browser.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
+        WebDriverWait(browser, 10).until(lambda b: b.execute_script(ALL_IMAGES_SHOWN))
+        figures += len(browser.find_elements(By.CSS_SELECTOR, ".cell_output img"))
+    assert figures >= 1
+
+
+def test_no_page_refers_to_the_network_for_what_it_shows(book):
+    loaded = re.compile(r"<(?:script|link|img|iframe|source)\b[^>]*?\b(?:src|href)=[\"'](?:https?:)?//", re.IGNORECASE)
+    for page in book.rglob("*.html"):
+        assert not loaded.findall(page.read_text(encoding="utf-8")), page
+    for sheet in book.rglob("*.css"):
+        assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
+
+
+def test_mathematics_is_set(book, browser):
+    formulas = fractions = 0
+    for page in pages(book):
+        visit(browser, page)
+        sizes = browser.execute_script(
+            "return [...document.querySelectorAll('article math')].map(m => m.getBoundingClientRect())"
+            ".map(r => [r.width, r.height])"
+        )
+        assert all(width > 3 and height > 5 for width, height in sizes), page.name
+        formulas += len(sizes)
+        stacked = browser.execute_script(
+            "return [...document.querySelectorAll('article math mfrac')].map(f => [...f.children]"
+            ".map(c => c.getBoundingClientRect())).map(([above, below]) => above.bottom <= below.top + 1)"
+        )
+        assert all(stacked), page.name
+        fractions += len(stacked)
+        if sizes:
+            loaded = "return [...document.fonts].some(f => f.family.includes('STIX') && f.status == 'loaded')"
+            assert browser.execute_script(loaded), page.name
+        raw = "const a = document.querySelector('article').cloneNode(true);" \
+              "a.querySelectorAll('pre, code, annotation').forEach(e => e.remove()); return a.textContent"  # fmt: skip
+        assert not re.search(r"\$\$|\\(frac|sum|begin|mathbf|hat|lVert)\b", browser.execute_script(raw)), page.name
+        assert not browser.find_elements(By.CSS_SELECTOR, ".math code"), f"{page.name}: a formula could not be read"
+    assert formulas >= 3 and fractions >= 1
+
+
+def test_search_finds_a_word_and_leads_to_it(book, browser):
+    chapter = pages(book)[1]
+    visit(browser, chapter)
+    text = " ".join(p.text for p in browser.find_elements(By.CSS_SELECTOR, "article p"))
+    word = max(re.findall(r"\b[a-z]{6,}\b", text), key=len)
+    visit(browser, book / "index.html")
+    browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary .search-button-field").click()
+    shown = WebDriverWait(browser, 10).until(lambda b: [f for f in b.find_elements(By.NAME, "q") if f.is_displayed()])
+    shown[0].send_keys(word, Keys.ENTER)
+    links = (By.CSS_SELECTOR, "#search-results li a")
+    WebDriverWait(browser, 20).until(lambda b: b.find_elements(*links))
+    WebDriverWait(browser, 20).until(lambda b: "finished" in b.find_element(By.ID, "search-results").text)
+    found = next(link for link in browser.find_elements(*links) if chapter.name in link.get_attribute("href"))
+    found.click()
+    WebDriverWait(browser, 10).until(lambda b: chapter.name in b.current_url)
+    assert word in browser.find_element(By.TAG_NAME, "article").text
+    assert console_errors(browser) == []
+
+
+def test_navigation_leads_through_the_book(book, browser):
+    first, chapter, *_ = pages(book)
+    visit(browser, first)
+    assert "The answer so far" in browser.find_element(By.TAG_NAME, "article").text
+    chapters = browser.find_elements(By.CSS_SELECTOR, ".bd-sidebar-primary a.reference.internal[href*='notebooks/']")
+    assert len(chapters) == len(pages(book)) - 1
+    chapters[0].click()
+    WebDriverWait(browser, 10).until(lambda b: chapter.name in b.current_url)
+    if len(pages(book)) > 2:
+        browser.find_element(By.CSS_SELECTOR, "a.right-next").click()
+        WebDriverWait(browser, 10).until(lambda b: pages(book)[2].name in b.current_url)
+    browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary a.reference.internal[href*='index.html']").click()
+    WebDriverWait(browser, 10).until(lambda b: b.current_url.split("#")[0].endswith("/index.html"))
+    assert console_errors(browser) == []
+
+
+def test_pages_fit_a_phone(book, browser):
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    for page in pages(book):
+        visit(browser, page)
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+        try:
+            assert browser.execute_script("return document.documentElement.scrollWidth") <= 391, page.name
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
