@@ -1,6 +1,7 @@
 """The command line: ``python -m mnist_ae_utils``, installed as ``mnist-ae``."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -69,6 +70,9 @@ def parser():
 
 def main(arguments=None):
     """Run the command line; return the exit code: 0, 1 for a failure, 2 for a wrong argument, 130 if interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # an old code page has no characters for a progress bar
     top = parser()
     options = top.parse_args(arguments)
     if os.environ.get("MNIST_DATA_DIR"):  # the notebooks run in another folder
@@ -83,12 +87,13 @@ def main(arguments=None):
     try:
         return {"report": run_report, "data": fetch_data, "bench": run_benchmark}[options.command](options)
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end, which nobody waits for any more
         print("\ninterrupted: finished notebooks and trainings are kept, the same command goes on", file=sys.stderr)
         return 130
     except report.ReportError as error:
         print(f"{top.prog}: {error}", file=sys.stderr)
     except OSError as error:  # a full disk, a folder that cannot be written to
-        print(f"{top.prog}: {error.filename or 'writing'}: {error.strerror or error}", file=sys.stderr)
+        print(f"{top.prog}: {error.filename or 'the report'}: {error.strerror or error}", file=sys.stderr)
     return 1
 
 

@@ -164,7 +164,7 @@ def execute(path, out, parameters):
     try:
         papermill.execute_notebook(
             path, target, parameters, cwd=path.parent, kernel_name="python3", progress_bar=False,
-            stdout_file=Log(sys.stdout), stderr_file=Log(sys.stderr),
+            stdout_file=sys.stdout, stderr_file=sys.stderr,
             coalesce_streams=True,  # one output for all that a progress bar wrote
             extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
         )  # fmt: skip
@@ -180,21 +180,6 @@ def execute(path, out, parameters):
     elif error is None:
         raise ReportError(f"papermill left no {target}")
     return {"seconds": round(time.perf_counter() - begin, 1), "started": started, "error": error and scrub(error, out)}
-
-
-class Log:
-    """Passes on what a kernel prints; one that cannot be shown (a closed pipe, an old code page) is no error."""
-
-    def __init__(self, stream):
-        self.stream = stream
-
-    def write(self, text):
-        with contextlib.suppress(UnicodeEncodeError, BrokenPipeError):
-            self.stream.write(text)
-
-    def flush(self):
-        with contextlib.suppress(BrokenPipeError):
-            self.stream.flush()
 
 
 def scrub(value, out):
