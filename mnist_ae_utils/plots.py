@@ -102,12 +102,20 @@ def rows_of_images(rows, errors_against=None, title=None):
             label += f"\n{image_errors(images, rows[errors_against]).mean():.1f}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
     fig.suptitle(title)
-    fig.tight_layout(pad=0.3)
+    fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.08 / fig.get_figheight()))  # 0.08 inch more below the title
     return fig
 
 
+def _log_y(ax):
+    """A logarithmic y axis with plain numbers at 1, 2 and 5 of each decade."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
 def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=None, title=None, ax=None):
-    """Mean over seeds against `x`, with the 95% interval as a band.
+    """Mean over seeds against `x`, with the 95% interval as a band; of one or two seeds, dots instead of a band.
 
     Parameters
     ----------
@@ -123,8 +131,10 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
         at, values = values if isinstance(values, tuple) else (x, values)
         means, intervals = zip(*(confidence_interval(column) for column in np.asarray(values).T), strict=True)
         ax.plot(at, means, marker=marker, ms=5, color=METHOD_COLORS[name], label=name)
-        if intervals[0] is not None:
+        if len(values) > 2:
             ax.fill_between(at, *np.transpose(intervals), color=METHOD_COLORS[name], alpha=0.15, lw=0)
+        else:  # the interval of two seeds is thirteen times their spread, and would hide every line
+            ax.plot(at, np.transpose(values), ".", ms=4, color=METHOD_COLORS[name], alpha=0.5)
     for style, (label, level) in zip((":", "--", "-."), (references or {}).items(), strict=False):
         ax.axhline(level, color="0.3", ls=style, lw=1.2, label=label)
     if log_x:
@@ -133,9 +143,7 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         ax.xaxis.set_minor_locator(NullLocator())
     if log_y:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(ScalarFormatter())
-        ax.yaxis.set_minor_formatter(ScalarFormatter())
+        _log_y(ax)
     ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     ax.legend(fontsize=9)
     return ax.figure
@@ -198,9 +206,8 @@ def histories(runs, ylabel, title=None, log_y=True, training=False, ax=None):
         ax.plot([], [], color="0.3", label="solid: validation")
         ax.plot([], [], color="0.3", ls=":", label="dotted: training")
     if log_y:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(ScalarFormatter())
-        ax.yaxis.set_minor_formatter(ScalarFormatter())
+        _log_y(ax)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel=ylabel, title=title)
     ax.legend(fontsize=9)
     return ax.figure

@@ -69,7 +69,7 @@ def test_executed_notebooks_hold_no_errors_and_no_path_of_this_machine(smoke_rep
             assert place not in text or len(place) < 4, f"{path.name} names {place}"
 
 
-def test_a_notebook_runs_with_other_parameters(tmp_path):
+def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report):
     import papermill
 
     path = ROOT / "notebooks" / "01_linear_autoencoder.ipynb"
@@ -82,4 +82,7 @@ def test_a_notebook_runs_with_other_parameters(tmp_path):
     assert {entry["value"] for entry in entries if entry["unit"] == "verdict"} == {"undecided"}, (
         "one seed decides nothing"
     )
-    assert "8-dimensional codes" in (tmp_path / path.name).read_text()
+    usual = json.loads((smoke_report / "results" / f"{path.stem}.json").read_text())
+    chosen, usual = ({entry["id"]: entry["per_seed"][0] for entry in each} for each in (entries, usual))
+    assert chosen["basic_ae.reconstruction_error"] != usual["basic_ae.reconstruction_error"], "latent_dim counts"
+    assert chosen["dense_ae_16.reconstruction_error"] == pytest.approx(usual["dense_ae_16.reconstruction_error"])
