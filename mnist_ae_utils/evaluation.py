@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix, normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 BATCH = 1000
 
@@ -58,7 +59,8 @@ def accuracy(classifier, inputs, labels):
 def linear_probe(train_codes, train_labels, test_codes, test_labels):
     """Test accuracy in [0, 1] of multinomial logistic regression on standardized codes (scikit-learn)."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return _score(probe, train_codes, train_labels, test_codes, test_labels)
+    with threadpool_limits(1):  # the matrices are so small that threads would spend their time waiting for each other
+        return _score(probe, train_codes, train_labels, test_codes, test_labels)
 
 
 def nearest_neighbors(train_codes, train_labels, test_codes, test_labels, k=5):

@@ -119,9 +119,10 @@ class Chapter:
         pool = len(self.data.train)
         n_images = min(n_images or pool, pool)
         passes = epochs * self.budget["epochs"] * math.ceil(pool / batch_size) / math.ceil(n_images / batch_size)
+        passes = max(1, round(passes)) if epochs else 0
         return {
             "model": model, "options": {"latent_dim": latent_dim, **options}, "dataset": self.data.name,
-            "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": round(passes),
+            "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": passes,
             "noise": noise, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         }  # fmt: skip
 
