@@ -419,3 +419,27 @@ def mask_pixels(images, fraction, generator=None):
     device = generator.device if generator else images.device
     kept = torch.rand(images.shape, generator=generator, device=device) >= fraction
     return images * kept.to(images)
+
+
+def distort(images, strength=1.0):
+    """Return `images`, each rotated, sheared, scaled and shifted at random, from torch's current random state.
+
+    Parameters
+    ----------
+    images : Tensor of shape (n, 1, 28, 28)
+    strength : float, 0 or more
+        At 1, up to 15 degrees, a shear of 0.15, 8% in width and in height, and 1.5 pixels either way, each drawn
+        uniformly; proportionally otherwise. 0 leaves the images as they are. ValueError for another number.
+    """
+    if not 0 <= strength < math.inf:
+        raise ValueError(f"strength must be a finite number, 0 or more, got {strength}")
+    if strength == 0:
+        return images
+    angle, shear, width, height, right, down = strength * (2 * torch.rand(6, len(images), device=images.device) - 1)
+    angle, shear = angle * math.radians(15), shear * 0.15
+    cos, sin, width, height = angle.cos(), angle.sin(), 1 + 0.08 * width, 1 + 0.08 * height
+    shift = 1.5 / 14  # pixels, in units of half an image
+    top = torch.stack([cos * width, cos * shear - sin * height, right * shift], 1)
+    bottom = torch.stack([sin * width, sin * shear + cos * height, down * shift], 1)
+    grid = F.affine_grid(torch.stack([top, bottom], 1), images.shape, align_corners=False)  # (n, 28, 28, 2)
+    return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)

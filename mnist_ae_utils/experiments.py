@@ -98,7 +98,7 @@ class Chapter:
     results: evaluation.Results
 
     def autoencoder(self, model, latent_dim=32, *, epochs=1.0, n_images=None, batch_size=128, learning_rate=2e-3,
-                    weight_decay=0.0, noise=0.0, **options):  # fmt: skip
+                    weight_decay=0.0, noise=0.0, distortion=0.0, **options):  # fmt: skip
         """Recipe of an autoencoder trained without labels on the first `n_images` training images.
 
         Parameters
@@ -113,6 +113,9 @@ class Chapter:
             The profile's number of training images unless told; never more than that.
         noise : float
             Standard deviation of the Gaussian noise on the input (0: a plain autoencoder).
+        distortion : float
+            Strength of the random distortions (`data.distort`) of input and target alike at the start of training,
+            from where it falls linearly to none at the end.
         batch_size, learning_rate, weight_decay
             As in `training.train`.
         """
@@ -123,7 +126,8 @@ class Chapter:
         return {
             "model": model, "options": {"latent_dim": latent_dim, **options}, "dataset": self.data.name,
             "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": passes,
-            "noise": noise, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+            "noise": noise, "distortion": distortion, "batch_size": batch_size, "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
         }  # fmt: skip
 
     def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=1.0, batch_size=128,
@@ -296,8 +300,13 @@ def fit_autoencoder(recipe, seed):
     model = build(recipe).to(recipe["device"])
     loss = training.denoising_loss(recipe["noise"]) if recipe["noise"] else training.reconstruction_loss
     splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
+    distortion = recipe["distortion"]
+
+    def transform(batch, progress):
+        return data.distort(batch, distortion * (1 - progress))
+
     return _train(recipe, seed, model, loss, (images,), {s: (x,) for s, x in splits.items()},
-                  evaluation.reconstruction_error)  # fmt: skip
+                  evaluation.reconstruction_error, transform if distortion else None)  # fmt: skip
 
 
 def fit_classifier(recipe, seed):
@@ -344,7 +353,7 @@ def fixed_inputs(recipe, seed, images):
     return None
 
 
-def _train(recipe, seed, model, loss, trained_on, splits, score):
+def _train(recipe, seed, model, loss, trained_on, splits, score, transform=None):
     """Train and score; a run that diverges keeps no weights and no scores, and says so."""
     settings = {key: recipe[key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay")}
 
@@ -352,7 +361,7 @@ def _train(recipe, seed, model, loss, trained_on, splits, score):
         return score(model, *splits["validation"])
 
     try:
-        history = training.train(model, loss, trained_on, seed=seed, validate=validate, **settings)
+        history = training.train(model, loss, trained_on, seed=seed, transform=transform, validate=validate, **settings)
     except training.Diverged as error:
         return Run(recipe, seed, {}, None, dict.fromkeys(splits), str(error))
     scores = {name: score(model, *tensors) for name, tensors in splits.items()}

@@ -89,6 +89,7 @@ def train(
     learning_rate=1e-3,
     weight_decay=0.0,
     seed=0,
+    transform=None,
     validate=None,
 ):
     """Train `model` in place with AdamW and a one-cycle learning rate.
@@ -112,6 +113,9 @@ def train(
         AdamW's, decoupled from the gradient.
     seed : int
         Of the order of the images, of dropout and of noise.
+    transform : callable, optional
+        ``transform(batch, progress)`` returns what is used in place of each batch of the first tensor; `progress`
+        rises from 0 at the first step to 1 after the last.
     validate : callable, optional
         ``validate(model)`` is called with the model in evaluation mode and returns a float for the history.
 
@@ -137,8 +141,11 @@ def train(
         model.train()
         order = torch.randperm(n).to(tensors[0].device)
         total = torch.zeros((), device=tensors[0].device)
-        for batch in order.tensor_split(n_batches):
-            value = loss(model, *(tensor[batch] for tensor in tensors))
+        for step, batch in enumerate(order.tensor_split(n_batches)):
+            inputs, *others = (tensor[batch] for tensor in tensors)
+            if transform is not None:
+                inputs = transform(inputs, (epoch - 1 + step / n_batches) / epochs)
+            value = loss(model, inputs, *others)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()

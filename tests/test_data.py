@@ -841,3 +841,31 @@ def test_real_mnist_agrees_with_torchvision(real_folder, monkeypatch):
     for n in (10, 500, 2_000, 10_000):
         error = torch.bincount(mnist.train.first(n).labels, minlength=10) - shares(mnist.train.labels) * n
         assert error.abs().max() < 1.5
+
+
+def test_distortion_keeps_shape_and_range_and_grows_with_strength():
+    images = data.load("uci-digits").test.images[:100]
+    assert torch.equal(data.distort(images, 0), images)
+    moved = []
+    for strength in (0.25, 0.5, 1.0, 2.0):
+        torch.manual_seed(0)
+        distorted = data.distort(images, strength)
+        assert distorted.shape == images.shape and distorted.min() >= 0 and distorted.max() <= 1
+        moved.append((distorted - images).square().sum().item())
+        torch.manual_seed(0)
+        assert torch.equal(distorted, data.distort(images, strength)), "torch's random state decides"
+    assert moved == sorted(moved) and moved[0] > 0
+    with pytest.raises(ValueError, match="strength"):
+        data.distort(images, -1)
+
+
+def test_distortion_moves_a_dot_no_further_than_it_says():
+    images = torch.zeros(500, 1, 28, 28)
+    images[:, :, 13:15, 13:15] = 1  # at the center only the shift moves it: 1.5 pixels, stretched and sheared
+    torch.manual_seed(0)
+    mass = data.distort(images, 1.0)[:, 0]
+    position = torch.arange(28.0) - 13.5
+    right = (mass.sum(1) * position).sum(1) / mass.sum((1, 2))
+    down = (mass.sum(2) * position).sum(1) / mass.sum((1, 2))
+    for offset in (right, down):
+        assert 1.2 < offset.abs().max() < 2.0 and abs(offset.mean()) < 0.15

@@ -133,3 +133,21 @@ def test_the_joint_loss_adds_both_terms_and_uses_only_the_labelled_images_for_cl
     expected = training.classification_loss(model, labelled, label)
     expected = expected + 0.25 * training.squared_error(model.decoder(model.encoder(unlabelled)), unlabelled)
     torch.testing.assert_close(value, expected)
+
+
+def test_a_transform_sees_every_batch_and_the_progress_of_the_training():
+    seen = []
+
+    def transform(batch, progress):
+        seen.append(progress)
+        return batch + 100
+
+    def loss(model, x, y):
+        assert torch.equal(x[:, 0], y + 100), "only the first tensor is transformed"
+        return model(x).sum()
+
+    training.train(
+        torch.nn.Linear(1, 1), loss, (torch.arange(8.0)[:, None], torch.arange(8.0)),
+        epochs=2, batch_size=2, transform=transform,
+    )  # fmt: skip
+    assert seen == [step / 8 for step in range(8)]
