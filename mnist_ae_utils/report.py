@@ -3,6 +3,7 @@
 Everything that the first page says is computed from ``<out>/results.json``.
 """
 
+import base64
 import contextlib
 import json
 import math
@@ -114,6 +115,7 @@ def run(profile="quick", only=None, dataset="auto", seeds=None, device="auto", o
         print(f"{len(paths)} notebooks in {duration(time.perf_counter() - started)}")
     if out == (ROOT / "reports").resolve() and profile == "full":
         update_readme(ROOT / "README.md", results)
+        save_tagged_figures(out)
     print(f"report: {out / 'html' / 'index.html'}")
     for name in header["failed"]:
         print(f"FAILED {name}: {header['notebooks'][name]['error']}", file=sys.stderr)
@@ -495,6 +497,18 @@ def readme_block(results):
     """The part of the project's README that comes from the results."""
     entries = results["results"]
     return f"\n{answer(entries)}\n\n{results_table(entries)}\n\n"
+
+
+def save_tagged_figures(out):
+    """Write the figures of the cells tagged `readme-figure` to ``<out>/figures/<notebook>.png``, for the README."""
+    import nbformat
+
+    (out / "figures").mkdir(exist_ok=True)
+    for path in sorted((out / "notebooks").glob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if "readme-figure" in cell.metadata.get("tags", []):
+                (image,) = (o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
+                (out / "figures" / f"{path.stem}.png").write_bytes(base64.b64decode(image))
 
 
 # --- the book --------------------------------------------------------------------------------------------------

@@ -1,9 +1,6 @@
 """Every notebook as a student gets it, and run from the first cell to the last."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -34,17 +31,6 @@ def test_a_notebook_is_stripped_and_readable(path):
                  "**What to see.**", "## Verdicts", "## Exercises"):  # fmt: skip
         assert part in prose, f"{path.name} lacks {part}"
     assert any("solution" in cell.metadata.get("tags", []) for cell in code)
-
-
-@pytest.fixture(scope="session")
-def smoke_report(tmp_path_factory):
-    """The whole report on the smoke profile, made by the command that the README gives."""
-    out = tmp_path_factory.mktemp("smoke")
-    environment = os.environ | {"MNIST_AE_CACHE": str(out / "cache")}
-    command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return out
 
 
 def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):

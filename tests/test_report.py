@@ -224,6 +224,25 @@ def test_readme_of_the_project_says_what_the_committed_results_say():
     assert (report.ROOT / "reports" / "README.md").read_text() == report.page(results)
 
 
+def test_figures_of_tagged_cells_are_saved_for_the_readme(tmp_path):
+    cell = new_code_cell("", metadata={"tags": ["readme-figure"]})
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "a figure"})]
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=[new_code_cell(""), cell]), tmp_path / "notebooks" / "01_x.ipynb")
+    report.save_tagged_figures(tmp_path)
+    assert (tmp_path / "figures" / "01_x.png").read_bytes() == b"\x89PNG\r\n"
+
+
+def test_every_picture_and_link_of_the_readme_exists():
+    text = (report.ROOT / "README.md").read_text()
+    if not (report.ROOT / "reports" / "results.json").exists():
+        pytest.skip("no full report yet")
+    targets = re.findall(r"\]\(([^):]+)\)", text)
+    assert len(targets) >= 3
+    for target in targets:
+        assert (report.ROOT / target).exists(), target
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups are POSIX")
 def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
     """A real report on a real notebook is killed when its first training is finished; the second run reuses it."""
