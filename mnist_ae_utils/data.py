@@ -276,6 +276,8 @@ def _read_idx(name, path):
     shape = (28, 28) if "images" in path.name else ()
     problem = _idx_problem(content, shape)
     found, expected = _md5(raw), _known_md5(name, path.name)
+    if name == "mnist" and path.suffix == ".gz":  # compressed anew, it is as good
+        found, expected = _md5(content), _known_md5(name, path.stem)
     if not problem and expected not in (found, None):
         problem = f"damaged: its MD5 is {found}, expected {expected}"
     if problem:

@@ -163,6 +163,16 @@ def combine(verdicts):
     return "mixed" if {"supported", "refuted"} <= verdicts else "undecided"
 
 
+def differences(a, b):
+    """Differences a - b, one per seed; None where the run behind either of them diverged."""
+    return [None if x is None or y is None else float(x - y) for x, y in zip(a, b, strict=True)]
+
+
+def _number(x):
+    """A float, or None for a run that diverged."""
+    return None if x is None or np.isnan(x) else float(x)
+
+
 class Results:
     """What one notebook measured: collected by `add` and `verdict`, written by `save`.
 
@@ -183,7 +193,8 @@ class Results:
         Parameters
         ----------
         id : str
-            Such as "conv_ae.reconstruction_error"; with `n_labels` and `split` it names the entry.
+            Such as "conv_ae.reconstruction_error"; with `n_labels` and `split` it names the entry. Recorded again,
+            as when a cell is run a second time, it replaces the earlier entry.
         per_seed : float or sequence of (float or None)
         unit : str
         split : {"train", "validation", "test"}
@@ -196,13 +207,8 @@ class Results:
         -------
         dict
             The entry; its value is the mean over seeds, and None if a seed diverged.
-
-        Raises
-        ------
-        ValueError
-            If the same quantity is recorded twice.
         """
-        per_seed = [None if v is None else float(v) for v in np.atleast_1d(np.asarray(per_seed, dtype=object))]
+        per_seed = [_number(v) for v in np.atleast_1d(np.asarray(per_seed, dtype=object))]
         diverged = sum(v is None for v in per_seed)
         if diverged:
             note = "; ".join(filter(None, [note, f"diverged in {diverged} of {len(per_seed)} seeds"]))
@@ -226,12 +232,22 @@ class Results:
         dict
             The entry: its value is the verdict, its per_seed and ci those of the differences.
         """
+        differences = [_number(d) for d in differences]
         value = judge(differences, margin)
         finite = all(d is not None for d in differences)
         interval = confidence_interval(differences)[1] if finite else None
-        entry = self._entry(id, value, interval, list(differences), "verdict", split, n_labels, None)
+        entry = self._entry(id, value, interval, differences, "verdict", split, n_labels, None)
         entry |= {"claim": claim, "rule": rule, "reference": None}
         return self._append(entry)
+
+    def combined(self, id, claim, verdict_ids):
+        """Record one verdict for the verdicts recorded under `verdict_ids`, by `combine`; returns the entry."""
+        parts = [e for e in self.entries if e["unit"] == "verdict" and e["id"] in verdict_ids]
+        value = combine(e["value"] for e in parts)
+        entry = self._entry(id, value, None, [], "verdict", "test", None, None)
+        names = ", ".join(dict.fromkeys(e["id"] for e in parts))
+        rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"
+        return self._append(entry | {"claim": claim, "rule": rule, "reference": None})
 
     def _entry(self, id, value, interval, per_seed, unit, split, n_labels, note):
         return {
@@ -248,8 +264,7 @@ class Results:
 
     def _append(self, entry):
         key = (entry["id"], entry["split"], entry["n_labels"])
-        if any((e["id"], e["split"], e["n_labels"]) == key for e in self.entries):
-            raise ValueError(f"{key} is recorded already: run the notebook from the top, or rename the entry")
+        self.entries = [e for e in self.entries if (e["id"], e["split"], e["n_labels"]) != key]
         self.entries.append(entry)
         return entry
 

@@ -5,16 +5,23 @@ worker process on one thread, so that its numbers do not depend on how many core
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import inspect
 import math
 import os
 import sys
+import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import joblib
+import numpy as np
+import psutil
+import sklearn
 import torch
+from IPython.display import Markdown, display
 from sklearn.decomposition import PCA
 from torch import nn
 from tqdm import tqdm
@@ -80,7 +87,9 @@ class Run:
     diverged: str = ""
 
     def model(self):
-        """The trained model, in evaluation mode, on the device of the recipe."""
+        """The trained model, in evaluation mode, on the recipe's device; ValueError if training diverged."""
+        if self.diverged:
+            raise ValueError(f"the run with seed {self.seed} has no weights: {self.diverged}")
         model = build(self.recipe)
         model.load_state_dict(self.state)
         return model.to(self.recipe["device"]).eval()
@@ -119,6 +128,8 @@ class Chapter:
         batch_size, learning_rate, weight_decay
             As in `training.train`.
         """
+        _check(latent_dim=latent_dim, batch_size=batch_size, n_images=1 if n_images is None else n_images)
+        _check_not_negative(epochs=epochs, weight_decay=weight_decay, noise=noise, distortion=distortion)
         pool = len(self.data.train)
         n_images = min(n_images or pool, pool)
         passes = epochs * self.budget["epochs"] * math.ceil(pool / batch_size) / math.ceil(n_images / batch_size)
@@ -130,8 +141,8 @@ class Chapter:
             "weight_decay": weight_decay,
         }  # fmt: skip
 
-    def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=1.0, batch_size=128,
-                   learning_rate=2e-3, weight_decay=0.0, reconstruction_weight=None):  # fmt: skip
+    def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=2.0, batch_size=128,
+                   learning_rate=1e-2, weight_decay=0.1, reconstruction_weight=None):  # fmt: skip
         """Recipe of a classifier trained on `n_labels` labelled images.
 
         Parameters
@@ -150,6 +161,16 @@ class Chapter:
         epochs : float
             Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
         """
+        needs_encoder = ("codes", "end to end", "fine-tuned", "joint")
+        if inputs not in (*needs_encoder, "pixels", "pca", "logistic regression"):
+            raise ValueError(f"inputs {inputs!r}: see Chapter.classifier for what is allowed")
+        for given, needed, name in ((autoencoder, inputs in needs_encoder, "autoencoder"),
+                                    (n_inputs, inputs == "pca", "n_inputs"),
+                                    (reconstruction_weight, inputs == "joint", "reconstruction_weight")):  # fmt: skip
+            if needed and given is None:
+                raise ValueError(f"a classifier on {inputs!r} needs {name}")
+        _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
+        _check_not_negative(epochs=epochs, weight_decay=weight_decay)
         pool = len(self.data.train)
         n_labels = min(n_labels or pool, pool)
         passes = max(epochs * self.budget["epochs"], self.budget["min_steps"] / math.ceil(n_labels / batch_size))
@@ -181,17 +202,37 @@ class Chapter:
         """
         seeds = self.seeds if seeds is None else seeds
         jobs = [(name, recipe, seed) for name, recipe in recipes.items() for seed in seeds]
-        workers = joblib.cpu_count() if self.device == "cpu" else 1
-        parallel = joblib.Parallel(n_jobs=min(workers, len(jobs)), return_as="generator")
-        pending = parallel(joblib.delayed(remembered_run)(recipe, seed) for _, recipe, seed in jobs)
+        pending = joblib.Parallel(n_jobs=self._workers(len(jobs)), return_as="generator")(
+            joblib.delayed(_in_worker)(recipe, seed, CODE_VERSION) for _, recipe, seed in jobs
+        )
         runs = {name: [] for name in recipes}
-        for (name, _, _), run in zip(jobs, progress(pending, len(jobs), "runs"), strict=True):
-            runs[name].append(run)
+        with contextlib.closing(pending):  # an interrupt stops the workers too
+            for (name, _, _), run in zip(jobs, progress(pending, len(jobs), "runs"), strict=True):
+                runs[name].append(run)
         return runs
+
+    def _workers(self, n_jobs):
+        """As many as there are jobs, cores, and GiB of free memory; one where a GPU does the work."""
+        free = psutil.virtual_memory().available // 2**30
+        most = min(joblib.cpu_count(only_physical_cores=True), free) if self.device == "cpu" else 1
+        return max(1, min(n_jobs, most))
+
+
+def _check(**counts):
+    """Raise ValueError unless each is a whole number of at least 1."""
+    for name, value in counts.items():
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{name} {value!r}: use a whole number of at least 1")
+
+
+def _check_not_negative(**numbers):
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} {value!r}: use a number that is not negative")
 
 
 def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto"):
-    """Check a notebook's parameters, load the data and return its `Chapter`.
+    """Check a notebook's parameters, load the data, show what they are, and return the notebook's `Chapter`.
 
     Parameters
     ----------
@@ -213,10 +254,16 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto"):
         raise ValueError(f"profile {profile!r}: use one of {', '.join(PROFILES)}")
     if seeds is not None and not (isinstance(seeds, int) and seeds >= 1):
         raise ValueError(f"seeds {seeds!r}: use a whole number of at least 1, or None for the profile's number")
+    torch.backends.cudnn.allow_tf32 = False  # the same digits of a convolution on every GPU
     budget = PROFILES[profile]
     device = choose_device(device)
     loaded = data.load(budget["dataset"] if dataset == "auto" else dataset, device)
     loaded = replace(loaded, train=loaded.train.first(min(budget["train_images"], len(loaded.train))))
+    print(
+        f"{data.describe(loaded).splitlines()[0]}; {len(loaded.train):,} training images; profile {profile}, {device}"
+    )
+    if loaded.notice:
+        display(Markdown(f"> ### {loaded.notice}"))
     n_seeds = seeds or budget["seeds"]
     n_sweep = min(n_seeds, budget["sweep_seeds"])
     results = evaluation.Results(notebook, loaded.name)
@@ -246,12 +293,33 @@ def progress(iterable, total, unit):
 def remembered_run(recipe, seed):
     """The `Run` of this recipe and seed: from disk where the same code made it before, else trained now.
 
-    A damaged file on disk is trained again, with a warning.
+    A damaged file is trained again, with a warning; if the disk is full, the run is returned but not kept.
     """
-    return joblib.Memory(cache_folder(), verbose=0, compress=1).cache(_run)(recipe, seed, code_version())
+    path = Path(cache_folder(), f"{joblib.hash([recipe, seed, CODE_VERSION])}.joblib")
+    if path.exists():
+        try:
+            return joblib.load(path)
+        except Exception as error:  # whatever a damaged file makes the unpickling raise
+            warnings.warn(f"{path.name} in the cache is damaged and is trained again: {error!r}", stacklevel=2)
+    run, partial = _on_one_thread(recipe, seed), path.with_name(f"{path.stem}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        joblib.dump(run, partial, compress=1)  # compressed, so that a checksum guards the content
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        warnings.warn(f"a finished run could not be kept in {path.parent}: {error}", stacklevel=2)
+    return run
 
 
-def _run(recipe, seed, version):  # `version` only keys the memory
+def _in_worker(recipe, seed, version):
+    if version != CODE_VERSION:
+        raise RuntimeError("the package changed since this notebook's kernel started: restart the kernel")
+    return remembered_run(recipe, seed)
+
+
+def _on_one_thread(recipe, seed):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -265,12 +333,18 @@ def cache_folder():
     return os.environ.get("MNIST_AE_CACHE") or data.PROJECT_ROOT / ".cache"
 
 
-@functools.cache
 def code_version():
-    """Fingerprint of torch and of the code that determines a run's outcome, blind to comments and docstrings."""
-    code = [data, models, training, evaluation, fit_autoencoder, fit_classifier, build, fixed_inputs, _train]
-    digest = hashlib.sha256(torch.__version__.encode())
-    for part in code:
+    """Fingerprint of the code that determines a run's outcome, blind to comments and docstrings, and of its libraries.
+
+    Of `data` and `evaluation` only what a run uses counts: the data themselves are held by their checksum.
+    """
+    of_data = (data.Split, data._dataset, data._split, data._ranks, data.labelled_subset, data.distort)
+    of_evaluation = (evaluation.in_batches, evaluation.encode, evaluation.reconstruct, evaluation.image_errors,
+                     evaluation.reconstruction_error, evaluation.predict, evaluation.accuracy)  # fmt: skip
+    here = (Run, build, load_checked, fit_autoencoder, fit_classifier, fixed_inputs, _train)
+    versions = (library.__version__ for library in (torch, sklearn, np))
+    digest = hashlib.sha256(" ".join(versions).encode())
+    for part in (models, training, *of_data, *of_evaluation, *here):
         tree = ast.parse(inspect.getsource(part))
         for node in ast.walk(tree):
             documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
@@ -278,6 +352,14 @@ def code_version():
                 node.body = node.body[1:]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:16]
+
+
+def load_checked(recipe):
+    """The dataset of a recipe; RuntimeError if it is no longer the one that the recipe was made for."""
+    dataset = data.load(recipe["dataset"], recipe["device"])
+    if dataset.checksum != recipe["checksum"]:
+        raise RuntimeError(f"{recipe['dataset']} changed since this notebook's kernel started: restart the kernel")
+    return dataset
 
 
 def build(recipe):
@@ -294,7 +376,7 @@ def build(recipe):
 
 def fit_autoencoder(recipe, seed):
     """Train the autoencoder of a recipe (`Chapter.autoencoder`) with one seed; returns a `Run`."""
-    dataset = data.load(recipe["dataset"], recipe["device"])
+    dataset = load_checked(recipe)
     images = dataset.train.first(recipe["n_images"]).images
     torch.manual_seed(seed)
     model = build(recipe).to(recipe["device"])
@@ -312,9 +394,14 @@ def fit_autoencoder(recipe, seed):
 def fit_classifier(recipe, seed):
     """Train the classifier of a recipe (`Chapter.classifier`) with one seed; returns a `Run`.
 
-    The autoencoder that it starts from or stands on is trained with the same seed, or remembered.
+    The autoencoder that it starts from or stands on is trained with the same seed, or remembered; if that diverged,
+    so has this run.
     """
-    dataset = data.load(recipe["dataset"], recipe["device"])
+    if recipe["inputs"] in ("codes", "fine-tuned"):
+        pretrained = remembered_run(recipe["autoencoder"], seed)
+        if pretrained.diverged:
+            return _diverged(recipe, seed, f"its autoencoder: {pretrained.diverged}")
+    dataset = load_checked(recipe)
     pool = dataset.train.first(recipe["pool"])
     chosen = data.labelled_subset(pool.labels, recipe["n_labels"], seed)
     splits = {"train": data.Split(pool.images[chosen], pool.labels[chosen]),
@@ -324,9 +411,9 @@ def fit_classifier(recipe, seed):
     whole_network = isinstance(model, models.EncoderClassifier)
     represent = fixed_inputs(recipe, seed, pool.images)
     if recipe["inputs"] == "fine-tuned":
-        pretrained = remembered_run(recipe["autoencoder"], seed).model()
-        model.encoder, model.decoder = pretrained.encoder, pretrained.decoder
-        represent = functools.partial(evaluation.encode, pretrained)
+        autoencoder = pretrained.model()
+        model.encoder, model.decoder = autoencoder.encoder, autoencoder.decoder
+        represent = functools.partial(evaluation.encode, autoencoder)
     if represent is not None:
         standardize = model.classifier[0] if whole_network else model[0]
         standardize.fit(represent(pool.images[:10_000]))
@@ -363,7 +450,16 @@ def _train(recipe, seed, model, loss, trained_on, splits, score, transform=None)
     try:
         history = training.train(model, loss, trained_on, seed=seed, transform=transform, validate=validate, **settings)
     except training.Diverged as error:
-        return Run(recipe, seed, {}, None, dict.fromkeys(splits), str(error))
+        return _diverged(recipe, seed, str(error))
     scores = {name: score(model, *tensors) for name, tensors in splits.items()}
+    if not all(map(math.isfinite, scores.values())):
+        return _diverged(recipe, seed, f"the scores after the last step are {scores}")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     return Run(recipe, seed, state, history, scores)
+
+
+def _diverged(recipe, seed, reason):
+    return Run(recipe, seed, {}, None, dict.fromkeys(("train", "validation", "test")), reason)
+
+
+CODE_VERSION = code_version()  # of the code in memory, whatever happens to the files while it runs

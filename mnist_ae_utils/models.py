@@ -121,7 +121,7 @@ class Standardize(nn.Module):
     def fit(self, inputs):
         """Measure mean and scale on `inputs` (n, n_inputs)."""
         self.mean.copy_(inputs.mean(0))
-        self.scale.copy_((inputs - self.mean).square().mean().sqrt())
+        self.scale.copy_((inputs - self.mean).square().mean().sqrt().clamp_min(1e-8))  # not 0 if all are alike
 
     def forward(self, inputs):
         return (inputs - self.mean) / self.scale

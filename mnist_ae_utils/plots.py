@@ -1,9 +1,11 @@
 """Every figure of the course, one function each: the same colors for the same digit and the same method everywhere.
 
-A function draws one figure and returns it; show it by ending a cell with ``plt.show()`` or nothing at all.
+A function draws one figure and returns it: end the cell's last line with a semicolon, or the figure shows twice. Beside
+them stand what else a notebook shows: sources and tables.
 """
 
 import inspect
+import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -127,7 +129,7 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for marker, (name, values) in zip(MARKERS, series.items(), strict=False):
+    for marker, (name, values) in zip(itertools.cycle(MARKERS), series.items(), strict=False):
         at, values = values if isinstance(values, tuple) else (x, values)
         means, intervals = zip(*(confidence_interval(column) for column in np.asarray(values).T), strict=True)
         ax.plot(at, means, marker=marker, ms=5, color=METHOD_COLORS[name], label=name)
@@ -135,7 +137,7 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
             ax.fill_between(at, *np.transpose(intervals), color=METHOD_COLORS[name], alpha=0.15, lw=0)
         else:  # the interval of two seeds is thirteen times their spread, and would hide every line
             ax.plot(at, np.transpose(values), ".", ms=4, color=METHOD_COLORS[name], alpha=0.5)
-    for style, (label, level) in zip((":", "--", "-."), (references or {}).items(), strict=False):
+    for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
         ax.axhline(level, color="0.3", ls=style, lw=1.2, label=label)
     if log_x:
         ax.set_xscale("log")
@@ -319,14 +321,18 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
     factor = 100 if percent else 1
     for y, (name, values) in enumerate(measured.items()):
         values = factor * np.asarray(values, dtype=float)
-        mean, interval = confidence_interval(values)
         color = METHOD_COLORS.get(name, "0.25")
+        if diverged := np.isnan(values).sum():
+            ax.annotate(f"diverged in {diverged} of {len(values)} seeds", (0.5, y), color=color, fontsize=9,
+                        xycoords=("axes fraction", "data"), ha="center", va="center")  # fmt: skip
+            continue
+        mean, interval = confidence_interval(values)
         ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
         ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
         if interval:
             ax.plot(interval, (y, y), color=color, lw=2.5)
         ax.annotate(f"{mean:.2f}", (mean, y), (0, 11), textcoords="offset points", ha="center", fontsize=9)
-    for style, (label, level) in zip((":", "--", "-."), (references or {}).items(), strict=False):
+    for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
         ax.axvline(factor * level, color="0.3", ls=style, lw=1.2, label=label)
     ax.set_yticks(range(len(measured)), measured)
     ax.set(xlabel=xlabel, title=title, ylim=(len(measured) - 0.5, -0.7))
@@ -335,7 +341,7 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
     return ax.figure
 
 
-def codes_2d(panels, labels, title=None):
+def codes_2d(panels, labels, class_names, title=None):
     """Scatter plots of two-dimensional codes or embeddings, colored by digit, one panel per entry.
 
     Parameters
@@ -343,6 +349,7 @@ def codes_2d(panels, labels, title=None):
     panels : dict of array (n, 2)
         By title; say in it what was measured, such as the trustworthiness of a UMAP embedding.
     labels : array (n,)
+    class_names : sequence of 10 str
     """
     labels = np.asarray(labels)
     fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels) + 0.8, 5), squeeze=False, layout="constrained")
@@ -350,8 +357,11 @@ def codes_2d(panels, labels, title=None):
         ax.scatter(*np.asarray(points).T, c=[DIGIT_COLORS[d] for d in labels], s=6, alpha=0.6, lw=0)
         ax.set(title=name, xticks=[], yticks=[])
         ax.grid(False)
-    handles = [Line2D([], [], marker="o", ls="", color=color, label=str(d)) for d, color in enumerate(DIGIT_COLORS)]
-    fig.legend(handles=handles, title="digit", loc="outside right center")
+    handles = [
+        Line2D([], [], marker="o", ls="", color=color, label=name)
+        for name, color in zip(class_names, DIGIT_COLORS, strict=True)
+    ]
+    fig.legend(handles=handles, title="class", loc="outside right center")
     fig.suptitle(title)
     return fig
 

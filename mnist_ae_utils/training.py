@@ -129,7 +129,8 @@ def train(
         If the loss of an epoch is infinite or not a number.
     """
     torch.manual_seed(seed)
-    if any(isinstance(module, nn.Conv2d) for module in model.modules()):
+    device = tensors[0].device
+    if device.type in ("cpu", "cuda") and any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)  # convolutions run faster so
     n = len(tensors[0])
     n_batches = math.ceil(n / batch_size)
@@ -139,8 +140,8 @@ def train(
     history, start = History(), time.perf_counter()
     for epoch in range(1, epochs + 1):
         model.train()
-        order = torch.randperm(n).to(tensors[0].device)
-        total = torch.zeros((), device=tensors[0].device)
+        order = torch.randperm(n).to(device)
+        total = torch.zeros((), device=device)
         for step, batch in enumerate(order.tensor_split(n_batches)):
             inputs, *others = (tensor[batch] for tensor in tensors)
             if transform is not None:

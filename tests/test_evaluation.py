@@ -127,9 +127,27 @@ def test_results_are_written_in_the_schema(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_recording_the_same_quantity_twice_is_an_error():
+def test_a_cell_that_is_run_again_replaces_what_it_recorded():
     results = evaluation.Results("01_x", "mnist")
     results.add("a", 1.0, "fraction", n_labels=10)
     results.add("a", 1.0, "fraction", n_labels=100)
-    with pytest.raises(ValueError, match="recorded already"):
-        results.add("a", 2.0, "fraction", n_labels=10)
+    results.add("a", 2.0, "fraction", n_labels=10)
+    assert [(entry["n_labels"], entry["value"]) for entry in results.entries] == [(100, 1.0), (10, 2.0)]
+
+
+def test_numbers_of_numpy_and_runs_that_diverged_can_be_recorded(tmp_path):
+    results = evaluation.Results("01_x", "mnist")
+    assert results.add("a", np.array([1.0, np.nan]), "fraction")["per_seed"] == [1.0, None]
+    assert results.verdict("b", "A claim.", "a rule", [np.int64(n) for n in (3, 4, 3, 4)])["value"] == "supported"
+    assert evaluation.differences([1.0, None, 3.0], [0.5, 1.0, 1.0]) == [0.5, None, 2.0]
+    assert results.verdict("c", "A claim.", "a rule", [1.0, None])["value"] == "undecided"
+    json.loads(results.save(tmp_path).read_text())
+
+
+def test_one_verdict_for_several():
+    results = evaluation.Results("01_x", "mnist")
+    results.verdict("low", "A claim.", "a rule", [1.0, 1.1], n_labels=10)
+    results.verdict("high", "A claim.", "a rule", [-1.0, -1.1])
+    entry = results.combined("both", "It holds throughout.", ["low", "high"])
+    assert entry["value"] == "mixed" and entry["unit"] == "verdict" and "low, high" in entry["rule"]
+    assert results.combined("one", "It holds.", ["low"])["value"] == "supported"

@@ -1,6 +1,7 @@
 """Runs: remembered, never stale, retrained when damaged, the same in any process."""
 
-from pathlib import Path
+import time
+import warnings
 
 import pytest
 import torch
@@ -59,35 +60,38 @@ def test_changed_code_never_reuses_a_run(chapter, monkeypatch):
     trained = []
     original = experiments.fit_autoencoder
     monkeypatch.setattr(experiments, "fit_autoencoder", lambda *a: trained.append(a) or original(*a))
-    monkeypatch.setattr(experiments, "code_version", lambda: "another")
+    monkeypatch.setattr(experiments, "CODE_VERSION", "another")
     experiments.remembered_run(recipe, 0)
     assert len(trained) == 1
+    with pytest.raises(RuntimeError, match="restart the kernel"):
+        chapter.run({"x": recipe})
 
 
-def test_the_code_version_sees_code_and_not_comments(monkeypatch):
+def test_data_that_changed_are_noticed(chapter):
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,)) | {"checksum": "another"}
+    with pytest.raises(RuntimeError, match="uci-digits changed"):
+        experiments.remembered_run(recipe, 0)
+
+
+@pytest.mark.parametrize("part", [models, experiments.training, evaluation.accuracy, experiments.fit_classifier])
+def test_the_code_version_sees_code_and_not_comments(monkeypatch, part):
+    source = experiments.inspect.getsource
+
     def version(change):
-        source = experiments.inspect.getsource
-        monkeypatch.setattr(
-            experiments.inspect, "getsource", lambda thing: change(source(thing)) if thing is models else source(thing)
-        )
-        experiments.code_version.cache_clear()
-        value = experiments.code_version()
-        monkeypatch.undo()
-        experiments.code_version.cache_clear()
-        return value
+        monkeypatch.setattr(experiments.inspect, "getsource", lambda t: change(source(t)) if t is part else source(t))
+        return experiments.code_version()
 
-    now = experiments.code_version()
-    assert version(lambda s: s) == now
-    assert version(lambda s: s + "\n# a comment\n") == now
-    assert version(lambda s: s.replace("The architectures of the course", "The models")) == now
-    assert version(lambda s: s.replace("hidden=64", "hidden=65")) != now
+    assert version(lambda s: s) == experiments.CODE_VERSION
+    assert version(lambda s: "# a comment\n" + s) == experiments.CODE_VERSION
+    assert version(lambda s: s.replace('"""', '"""Another docstring. ', 1)) == experiments.CODE_VERSION
+    assert version(lambda s: s + "\nx = 1\n") != experiments.CODE_VERSION
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte changed", "empty"])
-def test_a_damaged_run_is_trained_again_with_a_warning(chapter, cache, damage, caplog):
+def test_a_damaged_run_is_trained_again_with_a_warning(chapter, cache, damage):
     recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
     run = experiments.remembered_run(recipe, 0)
-    (path,) = Path(cache).rglob("output.pkl")
+    (path,) = cache.iterdir()
     content = bytearray(path.read_bytes())
     if damage == "truncated":
         content = content[: len(content) // 2]
@@ -96,10 +100,35 @@ def test_a_damaged_run_is_trained_again_with_a_warning(chapter, cache, damage, c
     else:
         content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    with caplog.at_level("WARNING"):
+    with pytest.warns(UserWarning, match=f"{path.name} in the cache is damaged and is trained again"):
         again = experiments.remembered_run(recipe, 0)
     assert torch.equal(weights(run), weights(again))
-    assert "Exception while loading results" in caplog.text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        experiments.remembered_run(recipe, 0)  # healed
+
+
+def test_a_run_that_cannot_be_kept_is_returned_all_the_same(chapter, cache):
+    cache.write_text("a file where the folder should be")
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
+    with pytest.warns(UserWarning, match="could not be kept"):
+        run = experiments.remembered_run(recipe, 0)
+    assert run.scores["test"] > 0
+
+
+def test_an_interrupt_stops_the_workers(chapter, cache, monkeypatch):
+    def interrupted(pending, total, unit):
+        yield next(iter(pending))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "progress", interrupted)
+    recipes = {d: chapter.autoencoder("DenseAutoencoder", d, hidden=(256,), epochs=200) for d in range(2, 14)}
+    with pytest.raises(KeyboardInterrupt):
+        chapter.run(recipes, seeds=[0])
+    time.sleep(1)
+    finished = len(list(cache.glob("*.joblib")))
+    time.sleep(2)
+    assert len(list(cache.glob("*.joblib"))) == finished < 12
 
 
 def test_parallel_runs_equal_single_ones_and_come_in_order(chapter):
@@ -114,8 +143,47 @@ def test_a_diverged_run_has_no_scores_and_says_so(chapter):
     recipe = chapter.autoencoder("LinearAutoencoder", 4, learning_rate=1e15, epochs=5)
     run = experiments.remembered_run(recipe, 0)
     assert "lower the learning rate" in run.diverged and set(run.scores.values()) == {None}
+    with pytest.raises(ValueError, match="has no weights"):
+        run.model()
+    classifier = experiments.remembered_run(chapter.classifier("codes", recipe), 0)
+    assert "its autoencoder" in classifier.diverged and set(classifier.scores.values()) == {None}
     entry = evaluation.Results("01_x", "uci-digits").add("x", [run.scores["test"], 1.0], "squared error per image")
     assert entry["value"] is None and entry["note"] == "diverged in 1 of 2 seeds"
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"latent_dim": 0}, "latent_dim 0"),
+        ({"latent_dim": "8"}, "latent_dim '8'"),
+        ({"n_images": 0}, "n_images 0"),
+        ({"batch_size": -1}, "batch_size -1"),
+        ({"epochs": -1}, "epochs -1"),
+        ({"noise": float("nan")}, "noise nan"),
+    ],
+)
+def test_an_autoencoders_recipe_refuses_what_makes_no_sense(chapter, change, says):
+    with pytest.raises(ValueError, match=says):
+        chapter.autoencoder(**{"model": "DenseAutoencoder", "latent_dim": 4} | change)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"inputs": "code"}, "inputs 'code'"),
+        ({"inputs": "codes"}, "needs autoencoder"),
+        ({"inputs": "pca"}, "needs n_inputs"),
+        ({"inputs": "pixels", "n_labels": 0}, "n_labels 0"),
+        ({"inputs": "joint", "autoencoder": {}}, "needs reconstruction_weight"),
+    ],
+)
+def test_a_classifiers_recipe_refuses_what_makes_no_sense(chapter, arguments, says):
+    with pytest.raises(ValueError, match=says):
+        chapter.classifier(**arguments)
+
+
+def test_no_recipes_give_no_runs(chapter):
+    assert chapter.run({}) == {}
 
 
 def test_fewer_images_are_passed_more_often_for_the_same_number_of_steps(chapter):
