@@ -54,7 +54,8 @@ def parser():
     report.add_argument("--seeds", type=seeds, metavar="N",
                         help=f"seeds per claim, 1 to {MAX_SEEDS} (default: the profile's number)")  # fmt: skip
     report.add_argument("--out", type=Path, metavar="DIR",
-                        help="folder of the report (default: reports/<profile>; full: reports)")  # fmt: skip
+                        help="folder of the report (default: reports/<profile>; full: reports for MNIST, "
+                        "reports/full-<dataset> for another)")  # fmt: skip
     fetch = command("data", "fetch and verify the data, and say where they come from")
     bench = command("bench", "time a training step against a DataLoader loop of the same model")
     bench.add_argument("--out", type=Path, metavar="DIR",
@@ -88,7 +89,10 @@ def main(arguments=None):
         return {"report": run_report, "data": fetch_data, "bench": run_benchmark}[options.command](options)
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end, which nobody waits for any more
-        print("\ninterrupted: finished notebooks and trainings are kept, the same command goes on", file=sys.stderr)
+        print(
+            "\ninterrupted: the same command runs the notebooks again and reuses the trainings that are finished",
+            file=sys.stderr,
+        )
         return 130
     except report.ReportError as error:
         print(f"{top.prog}: {error}", file=sys.stderr)
@@ -102,7 +106,13 @@ def run_report(options):
     from mnist_ae_utils import report
 
     reports = report.ROOT / "reports"
-    out = options.out or (reports if options.profile == "full" else reports / options.profile)
+    if options.profile != "full":
+        default = reports / options.profile
+    elif options.dataset in ("auto", "mnist"):
+        default = reports
+    else:
+        default = reports / f"full-{options.dataset}"
+    out = options.out or default
     return checked(
         options, report.run, options.profile, options.only, options.dataset, options.seeds, options.device, out
     )
@@ -110,9 +120,9 @@ def run_report(options):
 
 def fetch_data(options):
     """``mnist-ae data``."""
-    from mnist_ae_utils import data
+    from mnist_ae_utils import data, report
 
-    print(data.describe(checked(options, data.load, options.dataset)))
+    print(data.describe(checked(options, report.load_data, options.dataset)))
     return 0
 
 

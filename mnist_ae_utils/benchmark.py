@@ -68,7 +68,8 @@ def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
     images = loaded.train.first(min(n_images, len(loaded.train))).images
     results = evaluation.Results("benchmark", loaded.name)
     steps = -(-len(images) // BATCH_SIZE)
-    print(f"{steps} steps of {BATCH_SIZE} images on {device}, {torch.get_num_threads()} threads, {repeats} pairs")
+    how = f"{steps} steps of {BATCH_SIZE} images on {device}, {torch.get_num_threads()} threads"
+    print(f"{how}, {repeats} pairs of epochs")
     print(f"{'model':10} {'DataLoader, ms a step':>22} {'this loop, ms a step':>22} {'ratio':>8}")
     for name, build in MODELS.items():
         pairs = []
@@ -82,5 +83,5 @@ def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
         slow, fast = np.median(pairs, axis=0) * 1000 / steps
         ratios = [a / b for a, b in pairs]
         print(f"{name:10} {slow:22.2f} {fast:22.2f} {np.median(ratios):8.1f}")
-        results.add(f"speed.{name}", ratios, "ratio", split="train", note="per pair of epochs, not per seed")
+        results.add(f"speed.{name}", ratios, "ratio", split="train", note=f"per pair of epochs of {how}; not per seed")
     return results.save(Path(out))

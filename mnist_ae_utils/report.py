@@ -34,9 +34,8 @@ HEADLINES = {
     "basic_hybrid.accuracy": "The article's basic autoencoder + MLP on its codes",
     "hybrid.accuracy": "Frozen convolutional encoder + MLP",
     "end_to_end.accuracy": "The same network trained end to end",
-    "speed.dense_ae": "Training step against a DataLoader loop, dense autoencoder",
-    "speed.conv_ae": "Training step against a DataLoader loop, convolutional autoencoder",
 }
+SPEEDS = {"speed.dense_ae": "Dense autoencoder", "speed.conv_ae": "Convolutional autoencoder"}
 VERDICTS = ("supported", "refuted", "mixed", "undecided")
 KEYS = {"id", "notebook", "value", "ci", "per_seed", "unit", "split", "dataset", "n_labels", "reference"}
 
@@ -93,27 +92,35 @@ def run(profile="quick", only=None, dataset="auto", seeds=None, device="auto", o
         (out / part).mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=out).close()  # a folder that cannot be written to is told before hours of work
     setting = prepare(profile, dataset, seeds, device)
+    is_committed = out == (ROOT / "reports").resolve()
+    if is_committed and setting["dataset"]["name"] != "mnist":
+        raise ReportError(
+            f"{out} holds what was measured on MNIST, and these data are {setting['dataset']['name']}: name another "
+            f"folder with --out, or get MNIST with `mnist-ae data --dataset mnist`"
+        )
     parameters = {"profile": profile, "dataset": setting["dataset"]["name"], "seeds": seeds, "device": device}
     parameters["out"] = out.as_posix()
     for path in paths:
         check_parameters(path, parameters)
 
     header = {"profile": profile, **setting, **environment(), "notebooks": {}, "failed": []}
-    names = [path.stem for path in notebook_paths(folder)]
-    header["notebooks"] = kept_notebooks(out, header, [name for name in names if name not in [p.stem for p in paths]])
+    others = {path.stem for path in notebook_paths(folder)} - {path.stem for path in paths}
+    earlier = earlier_results(out, header, others)
+    header["notebooks"] = {name: run for name, run in earlier["header"]["notebooks"].items() if name in others}
+    kept = {name: [e for e in earlier["results"] if e["notebook"] == name] for name in header["notebooks"]}
     for number, path in enumerate(paths, start=1):
         print(f"[{number}/{len(paths)}] {path.stem}", flush=True)
-        header["notebooks"][path.stem] = entry = execute(path, out, parameters)
-        entry["commit"] = header["commit"]
-        if entry["error"]:
-            print(f"FAILED {path.stem}: {entry['error']}", file=sys.stderr)
-        print(f"[{number}/{len(paths)}] {path.stem}: {entry['seconds']:.0f} s", flush=True)
-        results = write_results(out, header)
+        executed = execute(path, out, parameters) | {"commit": header["commit"]}
+        if executed["error"]:
+            print(f"FAILED {path.stem}: {executed['error']}", file=sys.stderr)
+        print(f"[{number}/{len(paths)}] {path.stem}: {executed['seconds']:.0f} s", flush=True)
+        header["notebooks"][path.stem] = with_longest(executed, path.stem, header, earlier["header"])
+        results = write_results(out, header, kept)
     try:
         render(out, results, folder)
     finally:
         print(f"{len(paths)} notebooks in {duration(time.perf_counter() - started)}")
-    if out == (ROOT / "reports").resolve() and profile == "full":
+    if is_committed and profile == "full" and not header["failed"]:
         update_readme(ROOT / "README.md", results)
         save_tagged_figures(out)
     print(f"report: {out / 'html' / 'index.html'}")
@@ -126,18 +133,26 @@ def prepare(profile, dataset, seeds, device):
     """Load the data once, so that damage shows before any training; what the header says of data and hardware."""
     from mnist_ae_utils import data, experiments
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        loaded = data.load(experiments.PROFILES[profile]["dataset"] if dataset == "auto" else dataset)
-    for warning in caught:
-        if str(warning.message) != loaded.notice:
-            print(f"Note: {warning.message}", file=sys.stderr)
+    loaded = load_data(experiments.PROFILES[profile]["dataset"] if dataset == "auto" else dataset)
     print(data.describe(loaded), flush=True)
     return {
         "seeds": seeds or experiments.PROFILES[profile]["seeds"],
         "dataset": {key: getattr(loaded, key) for key in ("name", "source", "checksum", "notice")},
         "device": experiments.choose_device(device),
     }
+
+
+def load_data(name):
+    """`data.load`, whose warnings are printed as a line each; the notice is left to `data.describe`."""
+    from mnist_ae_utils import data
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = data.load(name)
+    for warning in caught:
+        if str(warning.message) != loaded.notice:
+            print(f"Note: {warning.message}", file=sys.stderr)
+    return loaded
 
 
 def check_parameters(path, parameters):
@@ -193,8 +208,10 @@ def scrub(value, out):
         return [scrub(item, out) for item in value]
     if not isinstance(value, str):
         return value
-    value = re.sub(r"[^\n]*\r(?!\n)", "", value)  # a progress bar keeps its last state
-    value = re.sub(r"\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", value)
+    if "\r" in value:  # a progress bar keeps its last state; \r\n stays
+        value = "\n".join(line[:-1].rpartition("\r")[2] + line[-1:] for line in value.split("\n")).rstrip("\r")
+    # A match begins where a word begins: trying every letter of it takes minutes on a word of 300 kB.
+    value = re.sub(r"(?<!\S)\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", value)
     inside = out.is_relative_to(ROOT)
     places = {
         str(out): os.path.relpath(out, NOTEBOOKS) if inside else out.name,
@@ -259,27 +276,59 @@ def utc_now():
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def kept_notebooks(out, header, names):
-    """Those of the notebooks `names` whose earlier results go with this run, as the earlier header has them."""
+def earlier_results(out, header, names):
+    """The content of ``<out>/results.json`` if it goes with this run, else the same without any notebook or result.
+
+    A line says which of the notebooks `names`, which are not run again, are left out for that reason.
+    """
+    none = {"header": {"notebooks": {}}, "results": []}
     try:
-        earlier = json.loads((out / "results.json").read_text(encoding="utf-8"))["header"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    there = {name: earlier["notebooks"][name] for name in names if name in earlier.get("notebooks", {})}
-    same = all(earlier[key] == header[key] for key in ("profile", "seeds"))
-    if same and earlier["dataset"]["checksum"] == header["dataset"]["checksum"]:
-        return there
-    if there:
-        print(f"Note: left out, because made with another profile, seeds or data: {', '.join(there)}", file=sys.stderr)
-    return {}
+        found = json.loads((out / "results.json").read_text(encoding="utf-8"))
+        check_results(found["results"], "results.json")
+        earlier = found["header"]
+        left_out = ", ".join(sorted(set(names) & set(earlier["notebooks"])))
+        same = all(earlier[key] == header[key] for key in ("profile", "seeds"))
+        same = same and earlier["dataset"]["checksum"] == header["dataset"]["checksum"]
+        same = same and all(run.keys() >= {"seconds", "started", "commit"} for run in earlier["notebooks"].values())
+    except FileNotFoundError:
+        return none
+    except (OSError, ValueError, KeyError, TypeError, ReportError) as error:  # damaged, or of an older version
+        print(f"Note: the earlier results.json is not used: {error!r}", file=sys.stderr)
+        return none
+    if same:
+        return found
+    if left_out:
+        print(f"Note: left out, because made with another profile, seeds or data: {left_out}", file=sys.stderr)
+    return none
 
 
-def write_results(out, header):
-    """Check ``<out>/results/*.json``, write their union with `header` to ``<out>/results.json``, and return it."""
+def with_longest(executed, name, header, earlier):
+    """What `execute` returned; its seconds are the longest of this and the earlier execution by the same code.
+
+    A later execution reuses finished trainings, so that its own seconds, kept as `seconds_again`, tell nothing of what
+    the results took. The same code on the same hardware: the commit, the device and the hardware are equal.
+    """
+    before = earlier["notebooks"].get(name, {})
+    same = before.get("commit") == header["commit"]
+    same = same and all(earlier.get(key) == header[key] for key in ("device", "hardware"))
+    if not same:
+        return executed
+    seconds = executed["seconds"]
+    return executed | {"seconds": max(seconds, before["seconds"]), "seconds_again": seconds}
+
+
+def write_results(out, header, kept):
+    """Check the results that the notebooks left, write them to ``<out>/results.json`` with `header`, and return it.
+
+    `kept` holds the entries of the notebooks that were not executed, by name: the files in ``<out>/results`` may since
+    have been overwritten by notebooks run by hand with other parameters.
+    """
     entries = []
     for name in [*sorted(header["notebooks"]), "benchmark"]:
         path = out / "results" / f"{name}.json"
-        if path.exists():
+        if name in kept:
+            entries += kept[name]
+        elif path.exists():
             try:
                 found = json.loads(path.read_text(encoding="utf-8"))
                 check_results(found, path.name)
@@ -388,7 +437,7 @@ def title(entry):
 
 def headlines(entries):
     """The entries of the table of results: the headline ones, then the others that have a reference."""
-    test = [e for e in entries if (e["split"] == "test" or e["id"].startswith("speed.")) and e["unit"] != "verdict"]
+    test = [e for e in entries if e["split"] == "test" and e["unit"] != "verdict" and not e["id"].startswith("speed.")]
     first = []
     for id in HEADLINES:
         found = [entry for entry in test if entry["id"] == id]
@@ -433,6 +482,16 @@ def results_table(entries):
     return table(["on the test set", "value (95% interval)", "seeds", "published"], rows)
 
 
+def speed_table(entries):
+    """How fast training is, as a Markdown table; "" if it was not measured."""
+    rows = []
+    for entry in entries:
+        if entry["id"].startswith("speed."):
+            name = SPEEDS.get(entry["id"], title(entry))
+            rows.append([name, measured(entry), len(entry["per_seed"]), entry.get("note", "")])
+    return table(["one training step", "times as fast (95% interval)", "pairs", "how"], rows) if rows else ""
+
+
 def verdicts_table(entries):
     """Every claim, the rule that decides it, and the verdict, as a Markdown table."""
     rows = []
@@ -444,14 +503,26 @@ def verdicts_table(entries):
     return table(["chapter", "claim", "verdict (95% interval)", "supported if"], rows)
 
 
+def notice(header):
+    """What every reader of the results must know first; "" if they were measured on MNIST."""
+    data = header["dataset"]
+    if data["notice"] or data["name"] == "mnist":
+        return data["notice"]
+    return f"THIS IS NOT MNIST but {data['name']}: figures published for MNIST do not compare."
+
+
+def short(commit):
+    """The commit as a table shows it; a plus says that there were local changes."""
+    return commit[:9] + "+" * commit.endswith(" with local changes")
+
+
 def page(results):
     """The whole first page as Markdown, from the content of results.json and nothing else."""
     header, entries = results["header"], results["results"]
     data, hardware = header["dataset"], header["hardware"]
     parts = ["# Can an MNIST autoencoder learn ten-digit classification?", ""]
-    if data["notice"] or data["name"] != "mnist":
-        loud = data["notice"] or f"THIS IS NOT MNIST but {data['name']}: figures published for MNIST do not compare."
-        parts += [f"> **{loud}**", ""]
+    if notice(header):
+        parts += [f"> **{notice(header)}**", ""]
     for name in header["failed"]:
         error = header["notebooks"][name]["error"]
         parts += [f"> **{name} failed**, so its results are missing or incomplete: {error}", ""]
@@ -460,6 +531,9 @@ def page(results):
     if any(entry["unit"] == "verdict" for entry in entries):
         parts += ["## Verdicts", "", "Each rule was stated before the numbers; differences are paired by seed.", ""]
         parts += [verdicts_table(entries), ""]
+    if speed_table(entries):
+        parts += ["## Speed", "", "Beside a `DataLoader` loop that makes tensors of PIL images one by one.", ""]
+        parts += [speed_table(entries), ""]
     gpu = f", {hardware['gpu']}" if hardware["gpu"] else ""
     facts = {
         "profile": f"{header['profile']}, {header['seeds']} seeds",
@@ -475,9 +549,10 @@ def page(results):
     parts += ["## How it was made", "", table(["what", "value"], facts.items()), ""]
     runs = []
     for name, entry in sorted(header["notebooks"].items()):
-        link, commit = f"[{name}](notebooks/{name}.ipynb)", f"`{entry['commit'][:9]}`"
-        runs.append([link, duration(entry["seconds"]), entry["started"], commit])
+        link = f"[{name}](notebooks/{name}.ipynb)"
+        runs.append([link, duration(entry["seconds"]), entry["started"], f"`{short(entry['commit'])}`"])
     parts += [table(["notebook", "took", "started", "commit"], runs), ""]
+    parts += ["*Took* is the longest of the executions at this commit: later ones reuse finished trainings.", ""]
     options = f"--profile {header['profile']} --dataset {data['name']} --seeds {header['seeds']}"
     parts += ["To make it again (finished trainings are remembered on disk and not repeated):", ""]
     parts += ["```", f"python -m mnist_ae_utils report {options}", "```", ""]
@@ -495,8 +570,9 @@ def update_readme(path, results):
 
 def readme_block(results):
     """The part of the project's README that comes from the results."""
-    entries = results["results"]
-    return f"\n{answer(entries)}\n\n{results_table(entries)}\n\n"
+    entries, loud = results["results"], notice(results["header"])
+    first = f"> **{loud}**\n\n" if loud else ""
+    return f"\n{first}{answer(entries)}\n\n{results_table(entries)}\n\n"
 
 
 def save_tagged_figures(out):
@@ -507,8 +583,9 @@ def save_tagged_figures(out):
     for path in sorted((out / "notebooks").glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             if "readme-figure" in cell.metadata.get("tags", []):
-                (image,) = (o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {}))
-                (out / "figures" / f"{path.stem}.png").write_bytes(base64.b64decode(image))
+                images = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
+                if images:
+                    (out / "figures" / f"{path.stem}.png").write_bytes(base64.b64decode(images[0]))
 
 
 # --- the book --------------------------------------------------------------------------------------------------
@@ -535,5 +612,6 @@ def render(out, results, folder=NOTEBOOKS):
             raise ReportError(f"the book could not be rendered: {messages or done.stdout.strip()}")
         if messages:
             print(messages, file=sys.stderr)
-        shutil.rmtree(out / "html", ignore_errors=True)
+        if (out / "html").exists():  # what cannot be removed is an error: the new book would be moved into the old one
+            shutil.rmtree(out / "html")
         shutil.move(html, out / "html")

@@ -1,8 +1,10 @@
 """The command line: what it allows, what it says when it does not, and its exit codes."""
 
+import dataclasses
 import errno
 import subprocess
 import sys
+import warnings
 
 import pytest
 
@@ -74,7 +76,7 @@ def test_an_interruption_is_130(capsys, monkeypatch):
 
     monkeypatch.setattr(report, "run", interrupt)
     code, text = run(capsys, "report")
-    assert code == 130 and "the same command goes on" in text and "Traceback" not in text
+    assert code == 130 and "reuses the trainings that are finished" in text and "Traceback" not in text
 
 
 def test_where_reports_go(monkeypatch):
@@ -82,16 +84,33 @@ def test_where_reports_go(monkeypatch):
     monkeypatch.setattr(report, "run", lambda *arguments: calls.append(arguments) or 0)
     assert cli.main(["report"]) == cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist"]) == 0
     assert cli.main(["report", "--out", "elsewhere"]) == 0
+    assert cli.main(["report", "--profile", "full", "--dataset", "mnist"]) == 0
     reports = report.ROOT / "reports"
     assert calls[0] == ("quick", None, "auto", None, "auto", reports / "quick")
-    assert calls[1] == ("full", None, "kmnist", 3, "auto", reports)
+    assert calls[1] == ("full", None, "kmnist", 3, "auto", reports / "full-kmnist")
     assert str(calls[2][-1]) == "elsewhere"
+    assert calls[3][-1] == reports
 
 
 def test_data_says_where_they_come_from(capsys):
     assert cli.main(["data", "--dataset", "uci-digits"]) == 0
     said = capsys.readouterr().out
     assert "uci-digits" in said and "NOT MNIST" in said
+
+
+def test_a_fallback_is_announced_once_and_without_a_source_path(capsys, monkeypatch):
+    fallback = dataclasses.replace(data.load("uci-digits"), notice="THIS IS NOT MNIST: no network.")
+
+    def load(name):
+        warnings.warn("the folder has no files", stacklevel=2)
+        warnings.warn(fallback.notice, stacklevel=2)
+        return fallback
+
+    monkeypatch.setattr(data, "load", load)
+    assert cli.main(["data"]) == 0
+    said = capsys.readouterr()
+    assert said.err == "Note: the folder has no files\n"
+    assert said.out.count("NOT MNIST") == 1
 
 
 def test_choices_are_those_of_the_package():

@@ -55,8 +55,26 @@ def test_executed_notebooks_hold_no_errors_and_no_path_of_this_machine(smoke_rep
             assert place not in text or len(place) < 4, f"{path.name} names {place}"
 
 
-def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report):
+def test_every_executed_notebook_shows_that_it_did_not_run_on_mnist(smoke_report):
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(smoke_report / "notebooks" / path.name, as_version=4)
+        outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+        assert "NOT MNIST" in json.dumps(outputs), path.name
+
+
+def test_committed_reports_are_small():
+    built = ("html", "quick", "smoke", "full-")
+    kept = [path for path in (ROOT / "reports").glob("*") if not path.name.startswith(built)]
+    files = [file for path in kept for file in [path, *path.rglob("*")] if file.is_file()]
+    if not files:
+        pytest.skip("no full report yet")
+    assert sum(file.stat().st_size for file in files) < 15e6
+
+
+def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypatch):
     import papermill
+
+    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
 
     path = ROOT / "notebooks" / "01_linear_autoencoder.ipynb"
     chosen = {"profile": "smoke", "seeds": 1, "latent_dim": 8, "device": "cpu", "out": str(tmp_path)}

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,13 +74,23 @@ def test_first_page_comes_from_the_results(mixed):
     assert page == report.page(results)
     assert "right on **98.21%** of them" in page
     assert "| Frozen convolutional encoder + MLP, 55,000 labels | 98.21% (98.01% to 98.42%) | 2 | 98.80%, Makhz" in page
-    assert "| 6.4× | 2 |" in page
+    table, speed = page.split("## Speed")
+    assert "| Dense autoencoder | 6.4× | 2 |" in speed and "6.4×" not in table
     assert "2.93 (2.90 to 2.97)" in page
     assert (
         "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | the pai"
         in page
     )
     assert "Claims put to the test: 1 supported." in page
+
+
+def test_a_commit_with_local_changes_is_told_from_one_without():
+    run = {"seconds": 9.0, "started": "", "error": None}
+    commits = {"01_a": "0123456789ab", "02_b": "0123456789ab with local changes", "03_c": "none"}
+    header = HEADER | {"notebooks": {name: run | {"commit": commit} for name, commit in commits.items()}}
+    page = report.page({"header": header, "results": []})
+    assert [re.search(rf"\[{name}\].*`(.*)`", page)[1] for name in commits] == ["012345678", "012345678+", "none"]
+    assert "## Speed" not in page
 
 
 def test_other_data_than_mnist_are_announced():
@@ -119,9 +130,12 @@ def test_only_runs_what_is_asked_and_keeps_the_rest(tmp_path, monkeypatch, capsy
         write_notebook(folder, name, entries=[entry(f"{name}.x", name)])
     assert report.run(out=out, folder=folder) == 0
     first = json.loads((out / "results.json").read_text())
+    by_hand = json.dumps([entry("01_a.x", "01_a", 0.5)])  # the notebook run by hand, with other parameters
+    (out / "results" / "01_a.json").write_text(by_hand)
     assert report.run(only=["2"], out=out, folder=folder) == 0
     second = json.loads((out / "results.json").read_text())
     assert [e["id"] for e in second["results"]] == ["01_a.x", "02_b.x"]
+    assert second["results"] == first["results"]
     assert second["header"]["notebooks"]["01_a"] == first["header"]["notebooks"]["01_a"]
 
     capsys.readouterr()
@@ -130,6 +144,110 @@ def test_only_runs_what_is_asked_and_keeps_the_rest(tmp_path, monkeypatch, capsy
     assert [e["id"] for e in third["results"]] == ["02_b.x"]
     assert list(third["header"]["notebooks"]) == ["02_b"]
     assert "left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["profile", "dataset", "notebooks"])
+def test_results_of_an_older_version_are_left_alone(tmp_path, capsys, missing):
+    header = json.loads(json.dumps(HEADER))
+    header["notebooks"]["01_a"] = {"seconds": 9.0, "started": "", "commit": "none", "error": None}
+    results = {"header": header, "results": [entry(notebook="01_a")]}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert report.earlier_results(tmp_path, HEADER, ["01_a"]) == results
+    del header[missing]
+    nothing = {"header": {"notebooks": {}}, "results": []}
+    for older in (results, [results], {"header": header | {"seeds": 7}, "results": []}):
+        (tmp_path / "results.json").write_text(json.dumps(older))
+        assert report.earlier_results(tmp_path, HEADER, ["01_a"]) == nothing
+        assert capsys.readouterr().err.startswith("Note: ")
+    (tmp_path / "results.json").unlink()
+    assert report.earlier_results(tmp_path, HEADER, ["01_a"]) == nothing
+    assert not capsys.readouterr().err
+
+
+def test_seconds_are_those_of_the_longest_execution_by_the_same_code():
+    header = HEADER | {"commit": "abc"}
+    earlier = header | {"notebooks": {"01_a": {"seconds": 700.0, "seconds_again": 5.0, "commit": "abc"}}}
+    executed = {"seconds": 30.0, "commit": "abc", "error": None}
+    expected = executed | {"seconds": 700.0, "seconds_again": 30.0}
+    assert report.with_longest(executed, "01_a", header, earlier) == expected
+    slower = executed | {"seconds": 900.0}
+    assert report.with_longest(slower, "01_a", header, earlier) == slower | {"seconds_again": 900.0}
+    assert report.with_longest(executed, "02_b", header, earlier) == executed
+    assert report.with_longest(executed, "01_a", header | {"commit": "abd"}, earlier) == executed
+    assert report.with_longest(executed, "01_a", header | {"device": "cuda"}, earlier) == executed
+    assert report.with_longest(executed, "01_a", header, {"notebooks": {}}) == executed
+
+
+def test_a_second_report_keeps_the_seconds_of_the_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "render", lambda *args: None)
+    write_notebook(tmp_path / "notebooks")
+    runs = []
+    for seconds in (700.0, 30.0):
+        executed = {"seconds": seconds, "started": "", "error": None}
+        (tmp_path / "out" / "results").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / "results" / "01_stub.json").write_text(json.dumps([entry()]))
+        monkeypatch.setattr(report, "execute", lambda *args, executed=executed: executed)
+        assert report.run(out=tmp_path / "out", folder=tmp_path / "notebooks") == 0
+        runs.append(json.loads((tmp_path / "out" / "results.json").read_text())["header"])
+    assert [header["seconds_total"] for header in runs] == [700.0, 700.0]
+    assert runs[1]["notebooks"]["01_stub"]["seconds_again"] == 30.0
+
+
+def project_with_reports(tmp_path, monkeypatch):
+    """A project of its own, whose report is made of one stub notebook: (its folder of reports, of notebooks)."""
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "render", lambda *args: None)
+    (tmp_path / "README.md").write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    cell = new_code_cell("import matplotlib.pyplot as plt\nplt.plot([1, 2]);", metadata={"tags": ["readme-figure"]})
+    write_notebook(tmp_path / "notebooks", cells=[cell])
+    return tmp_path / "reports", tmp_path / "notebooks"
+
+
+def test_the_full_report_on_mnist_goes_into_the_readme(tmp_path, monkeypatch):
+    out, folder = project_with_reports(tmp_path, monkeypatch)
+    assert report.run("quick", out=out, folder=folder) == 0
+    assert report.run("full", out=tmp_path / "elsewhere", folder=folder) == 0
+    assert "98.21%" not in (tmp_path / "README.md").read_text() and not (out / "figures").exists()
+    assert report.run("full", out=out, folder=folder) == 0
+    assert "98.21%" in (tmp_path / "README.md").read_text()
+    assert (out / "figures" / "01_stub.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_full_report_with_a_failed_notebook_does_not_go_into_the_readme(tmp_path, monkeypatch):
+    out, folder = project_with_reports(tmp_path, monkeypatch)
+    write_notebook(folder, "02_fails", ["raise ValueError('boom')"])
+    assert report.run("full", out=out, folder=folder) == 1
+    assert "98.21%" not in (tmp_path / "README.md").read_text() and not (out / "figures").exists()
+
+
+def test_other_data_than_mnist_do_not_go_over_the_committed_results(tmp_path, monkeypatch):
+    out, folder = project_with_reports(tmp_path, monkeypatch)
+    dataset = SETTING["dataset"] | {"name": "uci-digits", "notice": "THIS IS NOT MNIST"}
+    monkeypatch.setattr(report, "prepare", lambda *args: SETTING | {"dataset": dataset})
+    with pytest.raises(report.ReportError, match="measured on MNIST, and these data are uci-digits: name another"):
+        report.run("full", out=out, folder=folder)
+    assert not [path for path in out.rglob("*") if path.is_file()]
+
+
+def test_an_old_book_that_cannot_be_removed_is_an_error(tmp_path, monkeypatch):
+    results = {"header": HEADER, "results": []}
+    report.render(tmp_path, results)
+    (tmp_path / "html" / "old").touch()
+    report.render(tmp_path, results)
+    assert (tmp_path / "html" / "index.html").exists() and not (tmp_path / "html" / "old").exists()
+
+    remove = shutil.rmtree
+
+    def refuse(path, ignore_errors=False, **options):
+        if path == tmp_path / "html" and not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(path))
+        if path != tmp_path / "html":
+            remove(path, ignore_errors, **options)
+
+    monkeypatch.setattr(report.shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError):
+        report.render(tmp_path, results)
+    assert not (tmp_path / "html" / "html").exists()
 
 
 def test_only_names_the_notebooks_there_are(tmp_path):
@@ -198,8 +316,17 @@ def test_executed_notebooks_do_not_name_this_machine(tmp_path, monkeypatch):
     assert report.scrub(text, out) == expected
     assert report.scrub("/var/x/ipykernel_12/345.py:1: UserWarning", out) == "<cell>:1: UserWarning"
     assert report.scrub("  0%|\r 50%|\r100%|\nnext\r\n", out) == "100%|\nnext\r\n"
+    assert report.scrub("\n 0%|\r 50%|\r", out) == "\n 50%|"
     picture = {"image/png": str(report.ROOT), "text/plain": [str(report.ROOT)]}
     assert report.scrub(picture, out) == {"image/png": str(report.ROOT), "text/plain": ["."]}
+
+
+@pytest.mark.parametrize("line", ["x" * 300_000, "x" * 300_000 + "\r\n", "/" * 300_000, "50%|\r" * 60_000 + "done"])
+def test_a_long_line_is_scrubbed_at_once(line, tmp_path):
+    begin = time.monotonic()
+    scrubbed = report.scrub(line, tmp_path)
+    assert time.monotonic() - begin < 2  # a search from every letter on takes minutes
+    assert scrubbed == ("done" if "50%" in line else line)
 
 
 def test_readme_block_is_replaced_between_its_marks(tmp_path):
@@ -210,7 +337,9 @@ def test_readme_block_is_replaced_between_its_marks(tmp_path):
     report.update_readme(readme, results)
     text = readme.read_text()
     assert text.startswith("a\n<!-- results:begin -->\n") and text.endswith("<!-- results:end -->\nb\n")
-    assert "98.21%" in text and "old" not in text
+    assert "98.21%" in text and "old" not in text and "NOT MNIST" not in text
+    results["header"] = HEADER | {"dataset": HEADER["dataset"] | {"notice": "THIS IS NOT MNIST: digits"}}
+    assert report.readme_block(results).startswith("\n> **THIS IS NOT MNIST: digits**\n\n")
 
 
 def test_readme_of_the_project_says_what_the_committed_results_say():
@@ -229,7 +358,11 @@ def test_figures_of_tagged_cells_are_saved_for_the_readme(tmp_path):
     cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "a figure"})]
     (tmp_path / "notebooks").mkdir()
     nbformat.write(nbformat.v4.new_notebook(cells=[new_code_cell(""), cell]), tmp_path / "notebooks" / "01_x.ipynb")
+    cell = new_code_cell("", metadata={"tags": ["readme-figure"]})
+    cell.outputs = [nbformat.v4.new_output("stream", text="no figure")]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "notebooks" / "02_x.ipynb")
     report.save_tagged_figures(tmp_path)
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["01_x.png"]
     assert (tmp_path / "figures" / "01_x.png").read_bytes() == b"\x89PNG\r\n"
 
 
@@ -252,19 +385,18 @@ def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
     environment = os.environ | {"MNIST_AE_CACHE": str(cache)}
     with open(tmp_path / "log", "w") as log:
         first = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-        finished = {}
-        while not finished and first.poll() is None:
+        finished, deadline = {}, time.monotonic() + 300
+        while not finished and first.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
-            finished = {path: path.stat().st_mtime_ns for path in cache.rglob("output.pkl")}
-        assert first.poll() is None, (tmp_path / "log").read_text()
+            finished = {path: path.stat().st_mtime_ns for path in cache.rglob("*.joblib")}
         first.kill()
-        assert first.wait() == -signal.SIGKILL
+        assert first.wait() == -signal.SIGKILL and finished, (tmp_path / "log").read_text()
     for process in psutil.process_iter():  # the workers, which would end by themselves after some minutes
         with contextlib.suppress(psutil.Error):
             if process.environ().get("MNIST_AE_CACHE") == str(cache):
                 process.kill()
     assert not (out / "results.json").exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
     results = json.loads((out / "results.json").read_text())
