@@ -7,7 +7,6 @@ worker process on one thread, so that its numbers do not depend on how many core
 import ast
 import contextlib
 import functools
-import hashlib
 import inspect
 import math
 import os
@@ -203,7 +202,7 @@ class Chapter:
         seeds = self.seeds if seeds is None else seeds
         jobs = [(name, recipe, seed) for name, recipe in recipes.items() for seed in seeds]
         pending = joblib.Parallel(n_jobs=self._workers(len(jobs)), return_as="generator")(
-            joblib.delayed(_in_worker)(recipe, seed, CODE_VERSION) for _, recipe, seed in jobs
+            joblib.delayed(_in_worker)(recipe, seed, code_version(recipe)) for _, recipe, seed in jobs
         )
         runs = {name: [] for name in recipes}
         with contextlib.closing(pending):  # an interrupt stops the workers too
@@ -295,7 +294,7 @@ def remembered_run(recipe, seed):
 
     A damaged file is trained again, with a warning; if the disk is full, the run is returned but not kept.
     """
-    path = Path(cache_folder(), f"{joblib.hash([recipe, seed, CODE_VERSION])}.joblib")
+    path = Path(cache_folder(), f"{joblib.hash([recipe, seed, code_version(recipe)])}.joblib")
     if path.exists():
         try:
             return joblib.load(path)
@@ -314,7 +313,7 @@ def remembered_run(recipe, seed):
 
 
 def _in_worker(recipe, seed, version):
-    if version != CODE_VERSION:
+    if version != code_version(recipe):
         raise RuntimeError("the package changed since this notebook's kernel started: restart the kernel")
     return remembered_run(recipe, seed)
 
@@ -323,9 +322,14 @@ def _on_one_thread(recipe, seed):
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return fit_classifier(recipe, seed) if "inputs" in recipe else fit_autoencoder(recipe, seed)
+        return globals()[fitter(recipe)](recipe, seed)
     finally:
         torch.set_num_threads(threads)
+
+
+def fitter(recipe):
+    """The name of the function that trains what a recipe describes."""
+    return "fit_classifier" if "inputs" in recipe else "fit_autoencoder"
 
 
 def cache_folder():
@@ -333,25 +337,47 @@ def cache_folder():
     return os.environ.get("MNIST_AE_CACHE") or data.PROJECT_ROOT / ".cache"
 
 
-def code_version():
-    """Fingerprint of the code that determines a run's outcome, blind to comments and docstrings, and of its libraries.
+def read_code():
+    """What the package defines at the top level of its modules: by (module, name), its code and what it refers to.
 
-    Of `data` and `evaluation` only what a run uses counts: the data themselves are held by their checksum.
+    The code is blind to comments and docstrings. References are those to other definitions of the package.
     """
-    of_data = (data.Split, data._dataset, data._split, data._ranks, data.labelled_subset, data.distort)
-    of_evaluation = (evaluation.in_batches, evaluation.encode, evaluation.reconstruct, evaluation.image_errors,
-                     evaluation.reconstruction_error, evaluation.predict, evaluation.accuracy)  # fmt: skip
-    here = (Run, build, load_checked, fit_autoencoder, fit_classifier, fixed_inputs, _train)
-    versions = (library.__version__ for library in (torch, sklearn, np))
-    digest = hashlib.sha256(" ".join(versions).encode())
-    for part in (models, training, *of_data, *of_evaluation, *here):
-        tree = ast.parse(inspect.getsource(part))
-        for node in ast.walk(tree):
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-            if documented and ast.get_docstring(node) is not None:
-                node.body = node.body[1:]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:16]
+    definitions = {}
+    for module in (data, models, training, evaluation, sys.modules[__name__]):
+        for node in ast.parse(inspect.getsource(module)).body:
+            targets = node.targets if isinstance(node, ast.Assign) else [node]
+            for name in (getattr(target, "name", getattr(target, "id", None)) for target in targets):
+                definitions[module.__name__.rpartition(".")[2], name] = node
+    code = {}
+    for (module, name), node in definitions.items():
+        found = set()
+        for part in ast.walk(node):
+            if isinstance(part, ast.ClassDef | ast.FunctionDef) and ast.get_docstring(part) is not None:
+                part.body = part.body[1:]
+            if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name):
+                found.add((part.value.id, part.attr))
+            elif isinstance(part, ast.Name):
+                found.add((module, part.id))
+        code[module, name] = ast.dump(node), found & definitions.keys()
+    return code
+
+
+def code_version(recipe):
+    """Fingerprint of the code that determines the outcome of a recipe's run, and of the libraries it stands on.
+
+    It covers all code that the run can reach, but for the finding of data, which are held by their checksum, and the
+    keeping of runs.
+    """
+    ends = {("data", "load"), ("experiments", "remembered_run")}
+    reached, pending = set(ends), [("experiments", fitter(recipe)), ("data", "_dataset")]
+    pending += [("models", recipe["model"])] if "model" in recipe else []
+    while pending:
+        if (part := pending.pop()) not in reached:
+            reached.add(part)
+            pending += CODE[part][1]
+    versions = [library.__version__ for library in (torch, sklearn, np)]
+    earlier = [code_version(value) for value in recipe.values() if isinstance(value, dict) and "dataset" in value]
+    return joblib.hash([versions, earlier, [CODE[part][0] for part in sorted(reached - ends)]])
 
 
 def load_checked(recipe):
@@ -462,4 +488,4 @@ def _diverged(recipe, seed, reason):
     return Run(recipe, seed, {}, None, dict.fromkeys(("train", "validation", "test")), reason)
 
 
-CODE_VERSION = code_version()  # of the code in memory, whatever happens to the files while it runs
+CODE = read_code()  # of the modules in memory, whatever happens to the files while they run

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from mnist_ae_utils import data, evaluation, experiments, models
+from mnist_ae_utils import data, evaluation, experiments
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ def test_changed_code_never_reuses_a_run(chapter, monkeypatch):
     trained = []
     original = experiments.fit_autoencoder
     monkeypatch.setattr(experiments, "fit_autoencoder", lambda *a: trained.append(a) or original(*a))
-    monkeypatch.setattr(experiments, "CODE_VERSION", "another")
+    monkeypatch.setitem(experiments.CODE, ("training", "train"), ("another", set()))
     experiments.remembered_run(recipe, 0)
     assert len(trained) == 1
     with pytest.raises(RuntimeError, match="restart the kernel"):
@@ -73,18 +73,50 @@ def test_data_that_changed_are_noticed(chapter):
         experiments.remembered_run(recipe, 0)
 
 
-@pytest.mark.parametrize("part", [models, experiments.training, evaluation.accuracy, experiments.fit_classifier])
-def test_the_code_version_sees_code_and_not_comments(monkeypatch, part):
+@pytest.mark.parametrize(
+    "module, line, reached",
+    [
+        ("models", "class DenseAutoencoder(nn.Module):", True),
+        ("models", "def dense_layers(widths, activation, dropout):", True),  # through the class
+        ("models", "class LinearAutoencoder(nn.Module):", False),
+        ("models", "PIXELS = 28 * 28", True),
+        ("evaluation", "BATCH = 1000", True),
+        ("evaluation", "def linear_probe(train_codes, train_labels, test_codes, test_labels):", False),
+        ("experiments", "def fit_autoencoder(recipe, seed):", True),
+        ("experiments", "def fit_classifier(recipe, seed):", False),
+        ("data", "def distort(images, strength=1.0):", True),
+        ("data", "def _split(images, labels):", True),  # the order of the images
+        ("data", "def _fetch(url):", False),
+    ],
+)
+def test_a_runs_key_follows_the_code_that_it_reaches_and_no_other(chapter, monkeypatch, module, line, reached):
+    recipe = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
     source = experiments.inspect.getsource
+    edited = getattr(experiments, module, experiments)
 
-    def version(change):
-        monkeypatch.setattr(experiments.inspect, "getsource", lambda t: change(source(t)) if t is part else source(t))
-        return experiments.code_version()
+    def version(new_line):
+        def getsource(thing):
+            return source(thing).replace(f"\n{line}\n", f"\n{new_line}\n") if thing is edited else source(thing)
 
-    assert version(lambda s: s) == experiments.CODE_VERSION
-    assert version(lambda s: "# a comment\n" + s) == experiments.CODE_VERSION
-    assert version(lambda s: s.replace('"""', '"""Another docstring. ', 1)) == experiments.CODE_VERSION
-    assert version(lambda s: s + "\nx = 1\n") != experiments.CODE_VERSION
+        with monkeypatch.context() as patch:
+            patch.setattr(experiments.inspect, "getsource", getsource)
+            patch.setattr(experiments, "CODE", experiments.read_code())
+            return experiments.code_version(recipe)
+
+    unchanged = experiments.code_version(recipe)
+    changed = f'{line}\n    print("changed")' if line.endswith(":") else f"{line} + 1"
+    assert source(edited).count(f"\n{line}\n") == 1
+    assert version(f"# a comment\n{line}") == unchanged
+    assert (version(changed) != unchanged) == reached
+
+
+def test_a_classifiers_key_follows_its_autoencoders_code_too(chapter, monkeypatch):
+    autoencoder = chapter.autoencoder("DenseAutoencoder", 4, hidden=(16,))
+    recipes = chapter.classifier("codes", autoencoder), chapter.classifier("pixels")
+    before = [experiments.code_version(recipe) for recipe in recipes]
+    monkeypatch.setitem(experiments.CODE, ("training", "denoising_loss"), ("another", set()))
+    after = [experiments.code_version(recipe) for recipe in recipes]
+    assert before[0] != after[0] and before[1] == after[1]
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte changed", "empty"])
