@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import subspace_angles
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import t as student_t
+from scipy.stats import ttest_1samp
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import trustworthiness
@@ -155,6 +156,27 @@ def judge(differences, margin=0.0):
     return "supported" if interval[0] > margin else "refuted"
 
 
+def p_value(differences, margin=0.0):
+    """Of the two-sided t test that the mean of the differences is `margin`; 1 where `judge` could not decide."""
+    if any(d is None for d in differences) or len(differences) < 2:
+        return 1.0
+    if len(set(differences)) == 1:  # without spread the test statistic is infinite, or not a number at the margin
+        return float(differences[0] == margin)
+    return float(ttest_1samp(differences, margin).pvalue)
+
+
+def holm(p_values):
+    """Adjusted p-values of a family of tests: the smallest of m times m, the next times m - 1, ..., never falling.
+
+    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    """
+    p_values = np.asarray(p_values, dtype=float)
+    order, m = p_values.argsort(), len(p_values)
+    adjusted = np.empty(m)
+    adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(m, 0, -1)).clip(max=1)
+    return adjusted
+
+
 def combine(verdicts):
     """One verdict for several: their common one; "mixed" if some are supported and some refuted; else undecided."""
     verdicts = set(verdicts)
@@ -237,8 +259,21 @@ class Results:
         finite = all(d is not None for d in differences)
         interval = confidence_interval(differences)[1] if finite else None
         entry = self._entry(id, value, interval, differences, "verdict", split, n_labels, None)
-        entry |= {"claim": claim, "rule": rule, "reference": None}
+        entry |= {"claim": claim, "rule": rule, "margin": margin, "p": p_value(differences, margin), "reference": None}
         return self._append(entry)
+
+    def correct(self):
+        """Judge the verdicts recorded so far as one family: undecided where Holm's correction leaves p at 0.05 or more.
+
+        With m claims without truth in them, one in twenty would be decided by chance; so corrected, the chance that
+        any is stays below one in twenty. The entries' "p" becomes the adjusted one; to be called once, after the
+        single verdicts and before those that `combined` makes of them.
+        """
+        family = [e for e in self.entries if e["unit"] == "verdict"]
+        for entry, p in zip(family, holm([p_value(e["per_seed"], e["margin"]) for e in family]), strict=True):
+            decided = judge(entry["per_seed"], entry["margin"])
+            entry["value"], entry["p"] = (decided if p < 0.05 else "undecided"), float(p)
+            entry["note"] = f"p adjusted for {len(family)} verdicts (Holm)"
 
     def combined(self, id, claim, verdict_ids):
         """Record one verdict for the verdicts recorded under `verdict_ids`, by `combine`; returns the entry."""
@@ -247,7 +282,7 @@ class Results:
         entry = self._entry(id, value, None, [], "verdict", "test", None, None)
         names = ", ".join(dict.fromkeys(e["id"] for e in parts))
         rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"
-        return self._append(entry | {"claim": claim, "rule": rule, "reference": None})
+        return self._append(entry | {"claim": claim, "rule": rule, "margin": None, "p": None, "reference": None})
 
     def _entry(self, id, value, interval, per_seed, unit, split, n_labels, note):
         return {

@@ -429,12 +429,13 @@ def results_table(results):
 
 
 def verdict_table(results):
-    """The verdicts of a chapter: claim, rule, outcome."""
+    """The verdicts of a chapter, after `Results.correct`: claim, rule, outcome."""
     rows = [
         {
             "claim": entry["claim"],
             "rule": entry["rule"],
             "95% interval of the difference": "" if not entry["ci"] else "{:.4g} to {:.4g}".format(*entry["ci"]),
+            "p (Holm)": "" if entry["p"] is None else f"{entry['p']:.2g}",
             "verdict": entry["value"],
         }
         for entry in results.entries

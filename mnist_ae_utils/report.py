@@ -362,7 +362,7 @@ def check_results(entries, source):
         if not isinstance(entry, dict):
             raise ReportError(f"{source}: entry {name} is not an object")
         is_verdict = entry.get("unit") == "verdict"
-        keys = KEYS | ({"claim", "rule"} if is_verdict else set())
+        keys = KEYS | ({"claim", "rule", "margin", "p"} if is_verdict else set())
         value, ci, reference = entry.get("value"), entry.get("ci"), entry.get("reference")
         per_seed, labels = entry.get("per_seed"), entry.get("n_labels")
         key = (entry.get("id"), entry.get("split"), labels)
@@ -499,8 +499,9 @@ def verdicts_table(entries):
         if entry["unit"] == "verdict":
             interval = " ({:.3g} to {:.3g})".format(*entry["ci"]) if entry["ci"] else ""
             chapter = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
-            rows.append([chapter, entry["claim"], f"**{entry['value']}**{interval}", entry["rule"]])
-    return table(["chapter", "claim", "verdict (95% interval)", "supported if"], rows)
+            p = "" if entry["p"] is None else f"{entry['p']:.2g}"
+            rows.append([chapter, entry["claim"], f"**{entry['value']}**{interval}", p, entry["rule"]])
+    return table(["chapter", "claim", "verdict (95% interval)", "p", "supported if"], rows)
 
 
 def notice(header):
@@ -529,7 +530,9 @@ def page(results):
     parts += ["## The answer so far", "", answer(entries), ""]
     parts += ["## Results beside published figures", "", results_table(entries), ""]
     if any(entry["unit"] == "verdict" for entry in entries):
-        parts += ["## Verdicts", "", "Each rule was stated before the numbers; differences are paired by seed.", ""]
+        how = "Each rule was stated before the numbers. Differences are paired by seed; *p* is that of their t test, "
+        how += "after Holm's correction for the number of the chapter's verdicts, and must be below 0.05."
+        parts += ["## Verdicts", "", how, ""]
         parts += [verdicts_table(entries), ""]
     if speed_table(entries):
         parts += ["## Speed", "", "Beside a `DataLoader` loop that makes tensors of PIL images one by one.", ""]

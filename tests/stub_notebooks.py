@@ -38,7 +38,12 @@ def entry(id="hybrid.accuracy", notebook="01_stub", value=0.98214, **changes):
 
 def verdict(value="supported", **changes):
     """A valid entry that judges a claim."""
-    texts = {"claim": "Codes classify better than pixels.", "rule": "the paired difference is above 0"}
+    texts = {
+        "claim": "Codes classify better than pixels.",
+        "rule": "the paired difference is above 0",
+        "margin": 0.0,
+        "p": 0.01,
+    }
     return entry("codes_beat_pixels", value=value, unit="verdict", ci=[0.01, 0.02]) | texts | changes
 
 

@@ -99,6 +99,39 @@ def test_combine(verdicts, combined):
     assert evaluation.combine(verdicts) == combined
 
 
+def test_p_value_agrees_with_the_interval():
+    differences = [0.3, 0.1, 0.4, 0.2]
+    mean, (low, high) = evaluation.confidence_interval(differences)
+    assert evaluation.p_value(differences, low) == pytest.approx(0.05)
+    assert evaluation.p_value(differences, high) == pytest.approx(0.05)
+    assert evaluation.p_value(differences, mean) == pytest.approx(1)
+    assert evaluation.p_value([0.2, 0.2], 0.2) == evaluation.p_value([1.0]) == evaluation.p_value([1.0, None]) == 1
+    assert evaluation.p_value([0.2, 0.2], 0) == 0
+
+
+def test_holm_on_a_published_example():
+    # Aickin & Gensler (1996), "Adjusting for multiple testing when reporting research results: the Bonferroni vs Holm
+    # methods": the step-down rule, worked out here by hand.
+    assert evaluation.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert evaluation.holm([0.9, 0.8]) == pytest.approx([1, 1])
+
+
+def test_correction_spares_the_clear_verdicts_and_takes_back_the_close_ones():
+    results = evaluation.Results("01_x", "mnist")
+    results.verdict("clear", "A claim.", "a rule", [1.0, 1.01, 0.99, 1.0])
+    results.verdict("wrong", "A claim.", "a rule", [-1.0, -1.01, -0.99, -1.0])
+    results.verdict("close", "A claim.", "a rule", [0.5, 1.2, 1.0, 0.4])
+    results.verdict("nothing", "A claim.", "a rule", [0.5, -0.5, 0.1, 0.0])
+    results.add("a", 1.0, "fraction")
+    before = [e["value"] for e in results.entries[:4]]
+    results.correct()
+    after = {e["id"]: e["value"] for e in results.entries[:4]}
+    assert before == ["supported", "refuted", "supported", "undecided"]
+    assert after == {"clear": "supported", "wrong": "refuted", "close": "undecided", "nothing": "undecided"}
+    p = evaluation.p_value([0.5, 1.2, 1.0, 0.4])
+    assert results.entries[2]["p"] == pytest.approx(2 * p) and "4 verdicts" in results.entries[2]["note"]
+
+
 def test_principal_angles_of_shared_and_foreign_directions():
     basis = np.eye(6)
     angles = evaluation.principal_angles(basis[:, :3], basis[:, [0, 1, 5]] @ np.diag([2, 3, 1]))

@@ -78,7 +78,7 @@ def test_first_page_comes_from_the_results(mixed):
     assert "| Dense autoencoder | 6.4× | 2 |" in speed and "6.4×" not in table
     assert "2.93 (2.90 to 2.97)" in page
     assert (
-        "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | the pai"
+        "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | 0.01 | the pai"
         in page
     )
     assert "Claims put to the test: 1 supported." in page
@@ -268,7 +268,7 @@ def test_only_names_the_notebooks_there_are(tmp_path):
         ({"n_labels": 0}, "n_labels 0 is not null or a count"),
         ({"reference": {"value": 1.0}}, "reference is not null or"),
         ({"unit": ""}, "a text is empty"),
-        ({"unit": "verdict"}, "lacks claim, rule"),
+        ({"unit": "verdict"}, "lacks claim, margin, p, rule"),
     ],
 )
 def test_entries_out_of_the_schema_are_named(change, message):
