@@ -78,7 +78,7 @@ def test_first_page_comes_from_the_results(mixed):
     assert "| Dense autoencoder | 6.4× | 2 |" in speed and "6.4×" not in table
     assert "2.93 (2.90 to 2.97)" in page
     assert (
-        "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | 0.01 | the pai"
+        "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. | **supported** (0.01 to 0.02) | 0.01 |"
         in page
     )
     assert "Claims put to the test: 1 supported." in page
