@@ -52,6 +52,11 @@ def predict(classifier, inputs):
     return in_batches(classifier.eval(), inputs).argmax(1)
 
 
+def class_probabilities(classifier, views):
+    """Class probabilities (n, n_classes), the mean over `views`: tensors of the same images, seen differently."""
+    return torch.stack([in_batches(classifier.eval(), images).softmax(1) for images in views]).mean(0)
+
+
 def accuracy(classifier, inputs, labels):
     """Fraction of `inputs` whose predicted class is the label, in [0, 1]."""
     return (predict(classifier, inputs) == labels).float().mean().item()
@@ -190,6 +195,20 @@ def differences(a, b):
     return [None if x is None or y is None else float(x - y) for x, y in zip(a, b, strict=True)]
 
 
+def read_results(out):
+    """The entries that notebooks have left under ``<out>/results``, by notebook; {} if there are none.
+
+    Raises ValueError for a file that is damaged; the message says which notebook to run again.
+    """
+    found = {}
+    for path in sorted(Path(out, "results").glob("[0-9]*.json")):
+        try:
+            found[path.stem] = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}): delete it and run notebook {path.stem} again") from None
+    return found
+
+
 def _number(x):
     """A float, or None for a run that diverged."""
     return None if x is None or np.isnan(x) else float(x)
@@ -266,19 +285,23 @@ class Results:
         """Judge the verdicts recorded so far as one family: undecided where Holm's correction leaves p at 0.05 or more.
 
         With m claims without truth in them, one in twenty would be decided by chance; so corrected, the chance that
-        any is stays below one in twenty. The entries' "p" becomes the adjusted one; to be called once, after the
-        single verdicts and before those that `combined` makes of them.
+        any is stays below one in twenty. The entries' "p" becomes the adjusted one; to be called after the single
+        verdicts and before those that `combined` makes of them, which are left out.
         """
-        family = [e for e in self.entries if e["unit"] == "verdict"]
+        family = [e for e in self.entries if e["unit"] == "verdict" and e["margin"] is not None]
         for entry, p in zip(family, holm([p_value(e["per_seed"], e["margin"]) for e in family]), strict=True):
             decided = judge(entry["per_seed"], entry["margin"])
             entry["value"], entry["p"] = (decided if p < 0.05 else "undecided"), float(p)
             entry["note"] = f"p adjusted for {len(family)} verdicts (Holm)"
 
-    def combined(self, id, claim, verdict_ids):
-        """Record one verdict for the verdicts recorded under `verdict_ids`, by `combine`; returns the entry."""
-        parts = [e for e in self.entries if e["unit"] == "verdict" and e["id"] in verdict_ids]
-        value = combine(e["value"] for e in parts)
+    def combined(self, id, claim, verdict_ids, among=()):
+        """Record one verdict for the verdicts under `verdict_ids`, recorded here or `among` other notebooks' entries.
+
+        It is found by `combine`, and undecided if any of them is missing. Returns the entry.
+        """
+        parts = [e for e in (*self.entries, *among) if e["unit"] == "verdict" and e["id"] in verdict_ids]
+        complete = parts and set(verdict_ids) <= {e["id"] for e in parts}
+        value = combine(e["value"] for e in parts) if complete else "undecided"
         entry = self._entry(id, value, None, [], "verdict", "test", None, None)
         names = ", ".join(dict.fromkeys(e["id"] for e in parts))
         rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"

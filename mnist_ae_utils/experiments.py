@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 import sys
+import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from tqdm import tqdm
 
-from mnist_ae_utils import data, evaluation, models, training
+from mnist_ae_utils import data, evaluation, few_labels, models, training
 
 # What each profile spends. Epochs are passes over `train_images` images; a recipe may multiply them.
 PROFILES = {
@@ -106,7 +107,7 @@ class Chapter:
     results: evaluation.Results
 
     def autoencoder(self, model, latent_dim=32, *, epochs=1.0, n_images=None, batch_size=128, learning_rate=2e-3,
-                    weight_decay=0.0, noise=0.0, distortion=0.0, **options):  # fmt: skip
+                    weight_decay=0.0, noise=0.0, distortion=0.0, restore=False, **options):  # fmt: skip
         """Recipe of an autoencoder trained without labels on the first `n_images` training images.
 
         Parameters
@@ -124,6 +125,8 @@ class Chapter:
         distortion : float
             Strength of the random distortions (`data.distort`) of input and target alike at the start of training,
             from where it falls linearly to none at the end.
+        restore : bool
+            Distort only the input, equally strongly throughout, and ask for the original.
         batch_size, learning_rate, weight_decay
             As in `training.train`.
         """
@@ -138,7 +141,7 @@ class Chapter:
             "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": passes,
             "noise": noise, "distortion": distortion, "batch_size": batch_size, "learning_rate": learning_rate,
             "weight_decay": weight_decay,
-        }  # fmt: skip
+        } | ({"restore": True} if restore else {})  # fmt: skip
 
     def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=2.0, batch_size=128,
                    learning_rate=1e-2, weight_decay=0.1, reconstruction_weight=None):  # fmt: skip
@@ -184,6 +187,68 @@ class Chapter:
             "weight_decay": weight_decay, "reconstruction_weight": reconstruction_weight,
         }  # fmt: skip
 
+    def embedding(self, autoencoder=None, *, umap=True, n_neighbors=20):
+        """Recipe of the points in which clusters are looked for, of all training images.
+
+        Parameters
+        ----------
+        autoencoder : dict, optional
+            Recipe of the autoencoder whose standardized codes are embedded; without it, the pixels are.
+        umap : bool
+            Whether the points are a UMAP embedding (`few_labels.embed`), or the codes or pixels themselves.
+        n_neighbors : int
+            Of each image, for UMAP and for `few_labels.agreement`.
+        """
+        _check(n_neighbors=n_neighbors)
+        return {
+            "autoencoder": autoencoder, "umap": umap, "n_neighbors": n_neighbors, "pool": len(self.data.train),
+            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+        }  # fmt: skip
+
+    def labeling(self, embedding, n_random=None):
+        """Recipe of pseudo-labels for all training images, spread from a few labels that are asked for.
+
+        Parameters
+        ----------
+        embedding : dict
+            Recipe of the points (`Chapter.embedding`) whose ten clusters choose whom to ask for (`few_labels.ask`).
+        n_random : int, optional
+            Of so many images the label is asked for that chance chooses (`few_labels.ask_at_random`).
+        """
+        _check(n_random=1 if n_random is None else n_random)
+        return {
+            "embedding": embedding, "n_random": n_random,
+            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+        }  # fmt: skip
+
+    def student(self, teacher, *, share, channels, epochs=0.2, n_more=0, distortion=1.0):
+        """Recipe of a convolutional network taught by pseudo-labels, or by a network that was.
+
+        Parameters
+        ----------
+        teacher : dict
+            Recipe of pseudo-labels (`Chapter.labeling`) or of another student.
+        share : float in (0, 1]
+            Of the images, what it learns: those whose neighbors agree most, or of which its teacher is surest.
+        channels : (int, int, int)
+            Of the `ConvClassifier`.
+        epochs : float
+            Multiple of the profile's, with at least the profile's `min_steps` steps.
+        n_more : int
+            So many further labels are asked for, of the images that are trusted least.
+        distortion : float
+            Strength of the random distortions of the images that it learns.
+        """
+        _check_not_negative(epochs=epochs, n_more=n_more, distortion=distortion)
+        pool = len(self.data.train)
+        least = self.budget["min_steps"] / math.ceil(pool / 128)
+        return {
+            "model": "ConvClassifier", "options": {"channels": channels}, "teacher": teacher, "share": share,
+            "n_more": n_more, "epochs": math.ceil(max(least, epochs * self.budget["epochs"])), "pool": pool,
+            "distortion": distortion, "batch_size": 128, "learning_rate": 5e-3, "weight_decay": 0.01,
+            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+        }  # fmt: skip
+
     def run(self, recipes, seeds=None):
         """Train every recipe with every seed, or take the run from disk where it was trained before.
 
@@ -205,6 +270,8 @@ class Chapter:
             joblib.delayed(_in_worker)(recipe, seed, code_version(recipe)) for _, recipe, seed in jobs
         )
         runs = {name: [] for name in recipes}
+        # Workers that have grown large are replaced by fresh ones, which joblib reports although no job is lost.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
         with contextlib.closing(pending):  # an interrupt stops the workers too
             for (name, _, _), run in zip(jobs, progress(pending, len(jobs), "runs"), strict=True):
                 runs[name].append(run)
@@ -329,7 +396,8 @@ def _on_one_thread(recipe, seed):
 
 def fitter(recipe):
     """The name of the function that trains what a recipe describes."""
-    return "fit_classifier" if "inputs" in recipe else "fit_autoencoder"
+    marks = {"inputs": "fit_classifier", "umap": "fit_embedding", "n_random": "fit_labeling", "teacher": "fit_student"}
+    return next((name for mark, name in marks.items() if mark in recipe), "fit_autoencoder")
 
 
 def cache_folder():
@@ -343,7 +411,7 @@ def read_code():
     The code is blind to comments and docstrings. References are those to other definitions of the package.
     """
     definitions = {}
-    for module in (data, models, training, evaluation, sys.modules[__name__]):
+    for module in (data, models, training, evaluation, few_labels, sys.modules[__name__]):
         for node in ast.parse(inspect.getsource(module)).body:
             targets = node.targets if isinstance(node, ast.Assign) else [node]
             for name in (getattr(target, "name", getattr(target, "id", None)) for target in targets):
@@ -407,6 +475,8 @@ def fit_autoencoder(recipe, seed):
     torch.manual_seed(seed)
     model = build(recipe).to(recipe["device"])
     loss = training.denoising_loss(recipe["noise"]) if recipe["noise"] else training.reconstruction_loss
+    if recipe.get("restore"):
+        loss = training.restoring_loss(functools.partial(data.distort, strength=recipe["distortion"]))
     splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
     distortion = recipe["distortion"]
 
@@ -414,7 +484,8 @@ def fit_autoencoder(recipe, seed):
         return data.distort(batch, distortion * (1 - progress))
 
     return _train(recipe, seed, model, loss, (images,), {s: (x,) for s, x in splits.items()},
-                  evaluation.reconstruction_error, transform if distortion else None)  # fmt: skip
+                  evaluation.reconstruction_error,
+                  transform if distortion and not recipe.get("restore") else None)  # fmt: skip
 
 
 def fit_classifier(recipe, seed):
@@ -464,6 +535,87 @@ def fixed_inputs(recipe, seed, images):
         mean, components = (torch.tensor(a, device=images.device) for a in (pca.mean_, pca.components_))
         return lambda x: (x.flatten(1) - mean) @ components.T
     return None
+
+
+def fit_embedding(recipe, seed):
+    """Embed the training images of a recipe (`Chapter.embedding`); the run's state holds "points" and "neighbors"."""
+    start = time.perf_counter()
+    images = load_checked(recipe).train.first(recipe["pool"]).images
+    codes = images.flatten(1)
+    if recipe["autoencoder"]:
+        pretrained = remembered_run(recipe["autoencoder"], seed)
+        if pretrained.diverged:
+            return _diverged(recipe, seed, f"its autoencoder: {pretrained.diverged}")
+        codes = evaluation.encode(pretrained.model(), images)
+        codes = (codes - codes.mean(0)) / codes.std(0).clamp_min(1e-8)
+    codes = codes.cpu().numpy()
+    neighbors = few_labels.nearest_codes(codes, recipe["n_neighbors"])
+    points = few_labels.embed(codes, neighbors, seed) if recipe["umap"] else codes
+    state = {"points": torch.from_numpy(points), "neighbors": torch.from_numpy(neighbors[0].astype(np.int32))}
+    return Run(recipe, seed, state, training.History(seconds=time.perf_counter() - start), {})
+
+
+def fit_labeling(recipe, seed):
+    """Ask for labels and spread them (`Chapter.labeling`); the run's state holds a `few_labels.Labeling`.
+
+    Its score is the accuracy of the pseudo-labels.
+    """
+    embedded, start = remembered_run(recipe["embedding"], seed), time.perf_counter()
+    if embedded.diverged:
+        return _diverged(recipe, seed, embedded.diverged)
+    labels = load_checked(recipe).train.first(recipe["embedding"]["pool"]).labels.cpu().numpy()
+    points, n_random = embedded.state["points"].numpy(), recipe["n_random"]
+    found = (
+        few_labels.ask_at_random(points, labels, n_random, seed) if n_random else few_labels.ask(points, labels, seed)
+    )
+    state = {name: torch.as_tensor(value) for name, value in vars(found).items()}
+    history = training.History(seconds=time.perf_counter() - start)
+    return Run(recipe, seed, state, history, {"train": float((found.labels == labels).mean())})
+
+
+def fit_student(recipe, seed):
+    """Train the network of a recipe (`Chapter.student`) with one seed; returns a `Run`.
+
+    Its training score is the accuracy on training images, by their true labels.
+    """
+    teacher, start = remembered_run(recipe["teacher"], seed), time.perf_counter()
+    if teacher.diverged:
+        return _diverged(recipe, seed, f"its teacher: {teacher.diverged}")
+    dataset = load_checked(recipe)
+    train = dataset.train.first(recipe["pool"])
+    torch.manual_seed(seed)
+    labels, trust = teach(teacher, train.images)
+    if recipe["n_more"]:
+        asked = trust.argsort(stable=True)[: recipe["n_more"]]
+        labels[asked], trust[asked] = train.labels[asked], math.inf
+    learned = trust.argsort(descending=True, stable=True)[: math.ceil(recipe["share"] * len(train))]
+    splits = {"train": train.first(min(10_000, len(train))), "validation": dataset.validation, "test": dataset.test}
+    run = _train(
+        recipe, seed, build(recipe).to(recipe["device"]), training.smoothed_classification_loss,
+        (train.images[learned], labels[learned]), {name: (x.images, x.labels) for name, x in splits.items()},
+        evaluation.accuracy, lambda batch, progress: data.distort(batch, recipe["distortion"]),
+    )  # fmt: skip
+    if run.history:
+        run.history.seconds = time.perf_counter() - start
+    return run
+
+
+def teach(teacher, images):
+    """What a `Run` of `Chapter.labeling` or `Chapter.student` says of all training images.
+
+    Returns
+    -------
+    labels, trust : Tensor (n,)
+        Pseudo-labels, and how far to trust each, in [0, 1]: the share of the neighbors that agree, or the probability
+        that the network gives, the mean over the images as they are and two distortions of each.
+    """
+    if "teacher" not in teacher.recipe:
+        labels, embedded = teacher.state["labels"], remembered_run(teacher.recipe["embedding"], teacher.seed)
+        trust = few_labels.agreement(labels.numpy(), embedded.state["neighbors"].numpy())
+        return labels.to(images.device), torch.from_numpy(trust).to(images.device)
+    views = [images, *(data.distort(images, teacher.recipe["distortion"]) for _ in range(2))]
+    trust, labels = evaluation.class_probabilities(teacher.model(), views).max(1)
+    return labels, trust
 
 
 def _train(recipe, seed, model, loss, trained_on, splits, score, transform=None):

@@ -107,6 +107,24 @@ class MLPClassifier(nn.Sequential):
         super().__init__(nn.Linear(n_inputs, hidden), nn.ReLU(), nn.Linear(hidden, n_classes))
 
 
+class ConvClassifier(nn.Sequential):
+    """A convolutional network from images to one logit per digit, three times convolution, batch norm, ReLU, pooling.
+
+    Parameters
+    ----------
+    channels : (int, int, int)
+        Feature maps at 28x28, 14x14 and 7x7.
+    """
+
+    def __init__(self, channels=(32, 64, 128), n_classes=10):
+        layers, n_in = [], 1
+        for n_out in channels:  # 28x28 -> 14x14 -> 7x7 -> 3x3
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
+            n_in = n_out
+        hidden = [nn.Flatten(), nn.Linear(n_in * 3 * 3, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3)]
+        super().__init__(*layers, *hidden, nn.Linear(128, n_classes))
+
+
 class Standardize(nn.Module):
     """Subtracts each input's mean and divides by one common scale, both measured once by `fit`, never trained.
 

@@ -49,6 +49,12 @@ METHOD_COLORS = {
     "MLP on PCA codes": "0.45",
     "MLP on random codes": _C[7],
     "logistic regression": _C[5],
+    # a few labels
+    "pseudo-labels": _C[1],
+    "first student": _C[9],
+    "second student": _C[2],
+    "whole chain": _C[9],
+    "chosen by the first student": _C[2],
 }
 MARKERS = "osD^vPX*<>"
 
@@ -347,14 +353,15 @@ def codes_2d(panels, labels, class_names, title=None):
     Parameters
     ----------
     panels : dict of array (n, 2)
-        By title; say in it what was measured, such as the trustworthiness of a UMAP embedding.
+        By title; say in it what was measured, such as the trustworthiness of a UMAP embedding. A panel with other
+        labels may be given as a pair ``(points, labels)``.
     labels : array (n,)
     class_names : sequence of 10 str
     """
-    labels = np.asarray(labels)
     fig, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels) + 0.8, 5), squeeze=False, layout="constrained")
     for ax, (name, points) in zip(axes.flat, panels.items(), strict=True):
-        ax.scatter(*np.asarray(points).T, c=[DIGIT_COLORS[d] for d in labels], s=6, alpha=0.6, lw=0)
+        points, shown = points if isinstance(points, tuple) else (points, labels)
+        ax.scatter(*np.asarray(points).T, c=[DIGIT_COLORS[d] for d in np.asarray(shown)], s=6, alpha=0.6, lw=0)
         ax.set(title=name, xticks=[], yticks=[])
         ax.grid(False)
     handles = [

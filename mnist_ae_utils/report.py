@@ -34,6 +34,9 @@ HEADLINES = {
     "basic_hybrid.accuracy": "The article's basic autoencoder + MLP on its codes",
     "hybrid.accuracy": "Frozen convolutional encoder + MLP",
     "end_to_end.accuracy": "The same network trained end to end",
+    "vae.log_likelihood": "Variational autoencoder: log-likelihood, importance-weighted",
+    "few_labels.accuracy": "Clusters of codes, labels asked for, student networks",
+    "few_labels.clustering_accuracy": "The same without any label: clustering accuracy",
 }
 SPEEDS = {"speed.dense_ae": "Dense autoencoder", "speed.conv_ae": "Convolutional autoencoder"}
 VERDICTS = ("supported", "refuted", "mixed", "undecided")
@@ -440,13 +443,15 @@ def headlines(entries):
     test = [e for e in entries if e["split"] == "test" and e["unit"] != "verdict" and not e["id"].startswith("speed.")]
     first = []
     for id in HEADLINES:
-        found = [entry for entry in test if entry["id"] == id]
-        first += sorted(found, key=lambda entry: entry["n_labels"] or math.inf)[-1:]
+        first += sorted((e for e in test if e["id"] == id), key=lambda entry: entry["n_labels"] or math.inf)
     return first + [entry for entry in test if entry["reference"] and entry["id"] not in HEADLINES]
 
 
 def answer(entries):
-    """The answer so far, in sentences that follow from the entries."""
+    """The answer in sentences that follow from the entries: the last chapter's, or as much as can be said without."""
+    for entry in entries:
+        if entry["id"] == "answer":
+            return entry["claim"]
     shown = {e["id"]: quantity(e["value"], e["unit"]) for e in headlines(entries) if e["value"] is not None}
     text = []
     if "conv_ae.kmeans_accuracy" in shown:
@@ -492,11 +497,20 @@ def speed_table(entries):
     return table(["one training step", "times as fast (95% interval)", "pairs", "how"], rows) if rows else ""
 
 
-def verdicts_table(entries):
-    """Every claim, the rule that decides it, and the verdict, as a Markdown table."""
+def claims_table(entries):
+    """The article's claims with their verdicts, as the last chapter left them; "" without it."""
     rows = []
     for entry in entries:
-        if entry["unit"] == "verdict":
+        if entry["id"].startswith("claim_"):
+            rows.append([entry["id"][-1], entry["claim"], f"**{entry['value']}**", entry["note"]])
+    return table(["", "claim", "verdict", "figure, and verdicts on its parts"], rows) if rows else ""
+
+
+def verdicts_table(entries):
+    """Every claim of the chapters, the rule that decides it, and the verdict, as a Markdown table."""
+    rows = []
+    for entry in entries:
+        if entry["unit"] == "verdict" and not entry["id"].startswith(("claim_", "answer")):
             interval = " ({:.3g} to {:.3g})".format(*entry["ci"]) if entry["ci"] else ""
             chapter = f"[{entry['notebook'][:2]}](notebooks/{entry['notebook']}.ipynb)"
             p = "" if entry["p"] is None else f"{entry['p']:.2g}"
@@ -527,7 +541,9 @@ def page(results):
     for name in header["failed"]:
         error = header["notebooks"][name]["error"]
         parts += [f"> **{name} failed**, so its results are missing or incomplete: {error}", ""]
-    parts += ["## The answer so far", "", answer(entries), ""]
+    parts += ["## The answer", "", answer(entries), ""]
+    if claims_table(entries):
+        parts += ["## The article's claims", "", claims_table(entries), ""]
     parts += ["## Results beside published figures", "", results_table(entries), ""]
     if any(entry["unit"] == "verdict" for entry in entries):
         how = "Each rule was stated before the numbers. Differences are paired by seed; *p* is that of their t test, "
@@ -575,7 +591,8 @@ def readme_block(results):
     """The part of the project's README that comes from the results."""
     entries, loud = results["results"], notice(results["header"])
     first = f"> **{loud}**\n\n" if loud else ""
-    return f"\n{first}{answer(entries)}\n\n{results_table(entries)}\n\n"
+    claims = f"{claims_table(entries)}\n\n".replace("](notebooks/", "](reports/notebooks/")
+    return f"\n{first}{answer(entries)}\n\n{claims.lstrip()}{results_table(entries)}\n\n"
 
 
 def save_tagged_figures(out):

@@ -55,9 +55,32 @@ def denoising_loss(std):
     return loss
 
 
+def restoring_loss(distort):
+    """A loss that shows the autoencoder distorted images and asks for the originals: denoising, of another noise.
+
+    Parameters
+    ----------
+    distort : callable
+        Images in, distorted images out, at random.
+    """
+
+    def loss(autoencoder, images):
+        return squared_error(autoencoder(distort(images)), images)
+
+    return loss
+
+
 def classification_loss(model, inputs, labels):
     """Cross-entropy between the model's logits for `inputs` and the integer `labels`."""
     return F.cross_entropy(model(inputs), labels)
+
+
+def smoothed_classification_loss(model, inputs, labels):
+    """`classification_loss` with a tenth of each label spread over all classes: doubt about labels that may be wrong.
+
+    Source: Szegedy et al. (2016), "Rethinking the inception architecture for computer vision".
+    """
+    return F.cross_entropy(model(inputs), labels, label_smoothing=0.1)
 
 
 def joint_loss(labelled_images, labels, reconstruction_weight, batch_size):

@@ -370,7 +370,7 @@ def test_every_picture_and_link_of_the_readme_exists():
     text = (report.ROOT / "README.md").read_text()
     if not (report.ROOT / "reports" / "results.json").exists():
         pytest.skip("no full report yet")
-    targets = re.findall(r"\]\(([^):]+)\)", text)
+    targets = re.findall(r"\]\(([^):#]+)[^):]*\)", text)
     assert len(targets) >= 3
     for target in targets:
         assert (report.ROOT / target).exists(), target
@@ -402,3 +402,18 @@ def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
     results = json.loads((out / "results.json").read_text())
     assert results["results"] and not results["header"]["failed"]
     assert (out / "html" / "index.html").exists()
+
+
+def test_the_last_chapters_answer_opens_the_page_and_the_readme():
+    claim = verdict("mixed", id="claim_c", claim="Two stages are better.", notebook="08_answer", ci=None, p=None)
+    claim["note"] = "[04](notebooks/04_hybrid.ipynb#a-figure): 1 supported, 1 refuted"
+    answer = verdict(id="answer", claim="**Yes, as a hybrid.**", notebook="08_answer", ci=None, p=None)
+    header = report.environment() | SETTING | {"profile": "full", "started": "now", "seconds_total": 60}
+    results = {"header": header | {"failed": [], "notebooks": {}}, "results": [entry(), verdict(), claim, answer]}
+    page, readme = report.page(results), report.readme_block(results)
+    row = (
+        "| c | Two stages are better. | **mixed** | [04](notebooks/04_hybrid.ipynb#a-figure): 1 supported, 1 refuted |"
+    )
+    assert page.index("**Yes, as a hybrid.**") < page.index(row) < page.index("Codes classify better than pixels.")
+    assert page.count("Two stages are better.") == page.count("**Yes, as a hybrid.**") == 1
+    assert "**Yes, as a hybrid.**" in readme and row.replace("notebooks/", "reports/notebooks/") in readme

@@ -180,7 +180,7 @@ def test_search_finds_a_word_and_leads_to_it(book, browser):
 def test_navigation_leads_through_the_book(book, browser):
     first, chapter, *_ = pages(book)
     visit(browser, first)
-    assert "The answer so far" in browser.find_element(By.TAG_NAME, "article").text
+    assert "The answer" in browser.find_element(By.TAG_NAME, "article").text
     chapters = browser.find_elements(By.CSS_SELECTOR, ".bd-sidebar-primary a.reference.internal[href*='notebooks/']")
     assert len(chapters) == len(pages(book)) - 1
     chapters[0].click()
