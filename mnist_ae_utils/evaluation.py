@@ -227,6 +227,7 @@ class Results:
 
     def __init__(self, notebook, dataset):
         self.notebook, self.dataset, self.entries = notebook, dataset, []
+        self.training_seconds = {}  # by training, remembered ones too
 
     def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None):
         """Record one measured quantity; None among `per_seed` stands for a run that diverged.
@@ -327,7 +328,15 @@ class Results:
         return entry
 
     def save(self, out):
-        """Write the entries to ``<out>/results/<notebook>.json`` and return that path."""
+        """Write the entries to ``<out>/results/<notebook>.json`` and return that path.
+
+        If there were trainings, their seconds are an entry too: what the results cost, whatever was remembered.
+        """
+        if self.training_seconds:
+            seconds = sum(self.training_seconds.values())
+            self.add(
+                "trainings.seconds", seconds, "seconds", split="train", note=f"{len(self.training_seconds)} of them"
+            )
         path = Path(out) / "results" / f"{self.notebook}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".part")

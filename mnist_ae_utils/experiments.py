@@ -275,6 +275,8 @@ class Chapter:
         with contextlib.closing(pending):  # an interrupt stops the workers too
             for (name, _, _), run in zip(jobs, progress(pending, len(jobs), "runs"), strict=True):
                 runs[name].append(run)
+                if run.history:
+                    self.results.training_seconds[joblib.hash([run.recipe, run.seed])] = run.history.seconds
         return runs
 
     def _workers(self, n_jobs):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
 
 N_CLASSES = 10
 STARTS = 10  # of the fit of a mixture: the likeliest of them is kept
@@ -68,7 +69,8 @@ def mixture(points, n_components, seed, starts=STARTS):
     A single fit may end where two components share a class and another class has none. Such a fit is less likely, and
     no label is needed to see that.
     """
-    return GaussianMixture(n_components, n_init=starts, random_state=seed).fit(points)
+    with threadpool_limits(1):  # the matrices are small: threads would spend their time waiting for each other
+        return GaussianMixture(n_components, n_init=starts, random_state=seed).fit(points)
 
 
 def ask(points, labels, seed):

@@ -569,9 +569,12 @@ def page(results):
     runs = []
     for name, entry in sorted(header["notebooks"].items()):
         link = f"[{name}](notebooks/{name}.ipynb)"
-        runs.append([link, duration(entry["seconds"]), entry["started"], f"`{short(entry['commit'])}`"])
-    parts += [table(["notebook", "took", "started", "commit"], runs), ""]
+        (cost,) = [e["value"] for e in entries if e["id"] == "trainings.seconds" and e["notebook"] == name] or [None]
+        core = duration(cost) if cost else ""
+        runs.append([link, duration(entry["seconds"]), core, entry["started"], f"`{short(entry['commit'])}`"])
+    parts += [table(["notebook", "took", "trainings", "started", "commit"], runs), ""]
     parts += ["*Took* is the longest of the executions at this commit: later ones reuse finished trainings.", ""]
+    parts += ["*Trainings* is what they took in all, on one core each, whenever that was.", ""]
     options = f"--profile {header['profile']} --dataset {data['name']} --seeds {header['seeds']}"
     parts += ["To make it again (finished trainings are remembered on disk and not repeated):", ""]
     parts += ["```", f"python -m mnist_ae_utils report {options}", "```", ""]
