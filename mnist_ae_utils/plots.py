@@ -110,8 +110,8 @@ def rows_of_images(rows, errors_against=None, title=None):
         if errors_against and name != errors_against:
             label += f"\n{image_errors(images, rows[errors_against]).mean():.1f}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
-    fig.suptitle(title)
-    fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.08 / fig.get_figheight()))  # 0.08 inch more below the title
+    fig.suptitle(title, y=1 - 0.08 / fig.get_figheight())  # 0.08 inch above the title, however tall the figure
+    fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.12 / fig.get_figheight()))
     return fig
 
 
