@@ -1,7 +1,7 @@
 """Images and labels as in-memory tensors, split into train, validation and test.
 
 `load` finds MNIST (or a dataset in its format), checks the files and returns tensors; it downloads only what
-is missing. The last part of this module chooses labels and corrupts images.
+is missing. The last part of this module chooses labels, and corrupts labels and images.
 """
 
 import gzip
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 import torchvision.datasets
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torchvision.transforms.v2.functional import gaussian_blur
 from tqdm import tqdm
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "uci-digits")
@@ -365,7 +366,7 @@ def _fetch(url):
     return b"".join(pieces)
 
 
-# ----------------------------------------------------------------------- choosing labels, corrupting images
+# ------------------------------------------------------- choosing labels, corrupting labels and images
 
 
 def labelled_subset(labels, n_labels, seed):
@@ -397,30 +398,120 @@ def labelled_subset(labels, n_labels, seed):
     return torch.from_numpy(order[:n_labels]).to(labels.device)
 
 
-def add_gaussian_noise(images, std, generator=None):
-    """Return `images` plus normal noise of standard deviation `std` >= 0 (pixels are in [0, 1]), clamped.
+def mislabel(labels, fraction, generator=None):
+    """Replace some labels by wrong ones, every other class being as likely.
 
-    A `generator`, on the CPU or on the images' device, makes the noise reproducible. Raises ValueError for
-    any other `std`.
+    Parameters
+    ----------
+    labels : Tensor (n,) int64 in 0..9
+    fraction : float in [0, 1)
+        Of the labels that become wrong: exactly that many, to the nearest whole label.
+    generator : torch.Generator, optional
+        On the CPU. The same one makes the same labels wrong, and a larger fraction adds to them.
+
+    Raises
+    ------
+    ValueError
+        If `fraction` is out of range.
     """
-    if not 0 <= std < math.inf:
-        raise ValueError(f"std must be a finite number, 0 or more, got {std}")
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction must be at least 0 and below 1, got {fraction}")
+    order = torch.randperm(len(labels), generator=generator)
+    offset = torch.randint(1, 10, (len(labels),), generator=generator)  # never 0: never the true class
+    wrong = order[: round(fraction * len(labels))]
+    mislabelled = labels.clone()
+    mislabelled[wrong] = (labels[wrong] + offset[wrong].to(labels.device)) % 10
+    return mislabelled
+
+
+# The corruptions are called alike, ``f(images, strength, generator)``. They return images of the same shape with pixels
+# in [0, 1], unchanged at strength 0, and raise ValueError for a strength out of range. A generator, on the CPU or on
+# the images' device, makes what is random in them reproducible: a larger strength then builds on the same draw.
+
+
+def _check_strength(name, strength, highest=math.inf):
+    if not (0 <= strength <= highest and strength < math.inf):
+        allowed = "a finite number, 0 or more" if highest == math.inf else f"between 0 and {highest}"
+        raise ValueError(f"{name} must be {allowed}, got {strength}")
+
+
+def _uniform(images, shape, generator):
+    """Random numbers in [0, 1) beside `images`, whichever device the generator is on."""
+    return torch.rand(shape, generator=generator, device=generator.device if generator else images.device).to(images)
+
+
+def add_gaussian_noise(images, std, generator=None):
+    """Return `images` plus normal noise of standard deviation `std` >= 0 (pixels are in [0, 1]), clamped."""
+    _check_strength("std", std)
     device = generator.device if generator else images.device
     noise = torch.randn(images.shape, generator=generator, device=device).to(images)
     return (images + std * noise).clamp(0, 1)
 
 
-def mask_pixels(images, fraction, generator=None):
-    """Return `images` with each pixel set to 0 with probability `fraction`, in [0, 1], independently.
+def salt_and_pepper(images, fraction, generator=None):
+    """Return `images` with each pixel, with probability `fraction` in [0, 1], set to 0 or to 1, both as likely."""
+    _check_strength("fraction", fraction, 1)
+    drawn = _uniform(images, images.shape, generator)
+    images = torch.where(drawn < fraction / 2, 0.0, images)
+    return torch.where(drawn >= 1 - fraction / 2, 1.0, images)
 
-    A `generator`, on the CPU or on the images' device, makes the mask reproducible. Raises ValueError for
-    any other `fraction`.
-    """
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must be between 0 and 1, got {fraction}")
-    device = generator.device if generator else images.device
-    kept = torch.rand(images.shape, generator=generator, device=device) >= fraction
-    return images * kept.to(images)
+
+def blur(images, std, generator=None):
+    """Return `images` blurred by a Gaussian of `std` pixels, in [0, 9]; nothing in it is random."""
+    _check_strength("std", std, 9)  # beyond, the kernel would not fit into the frame and its reflection
+    if std == 0:
+        return images
+    return gaussian_blur(images, 2 * math.ceil(3 * std) + 1, std).clamp(0, 1)
+
+
+def occlude(images, side, generator=None):
+    """Return `images` with a square of `side` x `side` pixels (whole, 0 to 28) erased to 0, anywhere in the frame."""
+    _check_whole("side", side)
+    corner = (_uniform(images, (2, len(images), 1), generator) * (29 - side)).long()
+    inside = (torch.arange(28, device=images.device) - corner).unsqueeze(-2)  # (2, n, 1, 28)
+    rows, columns = (inside >= 0) & (inside < side)
+    return images * ~(rows.mT & columns)[:, None]
+
+
+def drop_rows(images, n_rows, generator=None):
+    """Return `images` with `n_rows` (whole, 0 to 28) of their 28 rows erased to 0, others for each image."""
+    _check_whole("n_rows", n_rows)
+    ranks = _uniform(images, (len(images), 1, 28, 1), generator).argsort(2).argsort(2)
+    return images * (ranks >= n_rows)
+
+
+def _check_whole(name, number):
+    if number not in range(29):
+        raise ValueError(f"{name} must be a whole number between 0 and 28, got {number}")
+
+
+def translate(images, pixels, generator=None):
+    """Return `images` moved by `pixels`, in [0, 28], to the left, right, top or bottom; 0 comes in from outside."""
+    _check_strength("pixels", pixels, 28)
+    way = (4 * _uniform(images, (len(images),), generator)).long()
+    step = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], device=images.device)[way]
+    return _move(images, torch.zeros_like(step[:, 0]), pixels * step)
+
+
+def rotate(images, degrees, generator=None):
+    """Return `images` turned about their center by `degrees`, in [0, 180], one way or the other."""
+    _check_strength("degrees", degrees, 180)
+    way = 1 - 2 * (_uniform(images, (len(images),), generator) < 0.5).to(images)
+    return _move(images, math.radians(degrees) * way, torch.zeros(len(images), 2).to(images))
+
+
+def _move(images, angle, offset):
+    """Turn each image by its `angle` (n,) in radians and move it by its `offset` (n, 2) in pixels, right and down."""
+    cos, sin, (right, down) = angle.cos(), angle.sin(), offset.T / 14  # in units of half an image
+    matrices = torch.stack([torch.stack([cos, sin, -right], 1), torch.stack([-sin, cos, -down], 1)], 1)
+    grid = F.affine_grid(matrices, images.shape, align_corners=False)  # (n, 28, 28, 2)
+    return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)
+
+
+def lower_contrast(images, loss, generator=None):
+    """Return `images` with their pixels drawn towards each image's mean by the fraction `loss`, in [0, 1]."""
+    _check_strength("loss", loss, 1)
+    return torch.lerp(images, images.mean((1, 2, 3), keepdim=True), loss)
 
 
 def distort(images, strength=1.0):

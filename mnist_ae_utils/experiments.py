@@ -144,7 +144,7 @@ class Chapter:
         } | ({"restore": True} if restore else {})  # fmt: skip
 
     def classifier(self, inputs, autoencoder=None, *, n_inputs=None, n_labels=None, epochs=2.0, batch_size=128,
-                   learning_rate=1e-2, weight_decay=0.1, reconstruction_weight=None):  # fmt: skip
+                   learning_rate=1e-2, weight_decay=0.1, reconstruction_weight=None, wrong_labels=0.0):  # fmt: skip
         """Recipe of a classifier trained on `n_labels` labelled images.
 
         Parameters
@@ -162,6 +162,9 @@ class Chapter:
             All training images unless told; drawn anew for each seed, equally many per class.
         epochs : float
             Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
+        wrong_labels : float in [0, 1)
+            Fraction of the training labels that are wrong (`data.mislabel`). The training score then counts
+            agreement with the labels given, wrong ones included; validation and test labels stay right.
         """
         needs_encoder = ("codes", "end to end", "fine-tuned", "joint")
         if inputs not in (*needs_encoder, "pixels", "pca", "logistic regression"):
@@ -172,7 +175,7 @@ class Chapter:
             if needed and given is None:
                 raise ValueError(f"a classifier on {inputs!r} needs {name}")
         _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
-        _check_not_negative(epochs=epochs, weight_decay=weight_decay)
+        _check_not_negative(epochs=epochs, weight_decay=weight_decay, wrong_labels=wrong_labels)
         pool = len(self.data.train)
         n_labels = min(n_labels or pool, pool)
         passes = max(epochs * self.budget["epochs"], self.budget["min_steps"] / math.ceil(n_labels / batch_size))
@@ -185,7 +188,7 @@ class Chapter:
             "checksum": self.data.checksum, "device": self.device, "pool": pool, "n_labels": n_labels,
             "epochs": math.ceil(passes), "batch_size": batch_size, "learning_rate": learning_rate,
             "weight_decay": weight_decay, "reconstruction_weight": reconstruction_weight,
-        }  # fmt: skip
+        } | ({"wrong_labels": wrong_labels} if wrong_labels else {})  # fmt: skip
 
     def embedding(self, autoencoder=None, *, umap=True, n_neighbors=20):
         """Recipe of the points in which clusters are looked for, of all training images.
@@ -503,7 +506,8 @@ def fit_classifier(recipe, seed):
     dataset = load_checked(recipe)
     pool = dataset.train.first(recipe["pool"])
     chosen = data.labelled_subset(pool.labels, recipe["n_labels"], seed)
-    splits = {"train": data.Split(pool.images[chosen], pool.labels[chosen]),
+    labels = data.mislabel(pool.labels[chosen], recipe.get("wrong_labels", 0.0), torch.Generator().manual_seed(seed))
+    splits = {"train": data.Split(pool.images[chosen], labels),
               "validation": dataset.validation, "test": dataset.test}  # fmt: skip
     torch.manual_seed(seed)
     model = build(recipe).to(recipe["device"])

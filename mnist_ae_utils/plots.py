@@ -42,6 +42,7 @@ METHOD_COLORS = {
     "input noise": _C[9],
     # ways to use labels
     "frozen encoder + MLP": _C[2],
+    "denoising encoder + MLP": _C[9],
     "fine-tuned": _C[4],
     "end to end": _C[3],
     "joint": _C[8],
@@ -109,8 +110,8 @@ def rows_of_images(rows, errors_against=None, title=None):
         if errors_against and name != errors_against:
             label += f"\n{image_errors(images, rows[errors_against]).mean():.1f}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
-    fig.suptitle(title)
-    fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.08 / fig.get_figheight()))  # 0.08 inch more below the title
+    fig.suptitle(title, y=1 - 0.08 / fig.get_figheight())  # 0.08 inch above the title, however tall the figure
+    fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.12 / fig.get_figheight()))
     return fig
 
 
@@ -347,6 +348,34 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
     return ax.figure
 
 
+def comparison(rows, xlabel, title=None):
+    """Rows in which methods stand side by side: mean and 95% interval; of one or two seeds, their dots instead.
+
+    Parameters
+    ----------
+    rows : dict of dict of sequence of float
+        By row, then by method, a key of METHOD_COLORS: one value per seed; NaN for a seed that diverged.
+    """
+    fig, ax = plt.subplots(figsize=(8.5, 0.62 * len(rows) + 1.5), layout="constrained")
+    methods = list(dict.fromkeys(name for row in rows.values() for name in row))
+    for marker, (i, name) in zip(itertools.cycle(MARKERS), enumerate(methods), strict=False):
+        for y, row in enumerate(rows.values()):
+            values, at = np.asarray(row[name], dtype=float), y + 0.17 * (i - (len(methods) - 1) / 2)
+            mean, interval = confidence_interval(values)
+            ax.plot(mean, at, marker, color=METHOD_COLORS[name], ms=7, label=None if y else name)
+            if len(values) > 2:
+                ax.plot(interval, (at, at), color=METHOD_COLORS[name], lw=2)
+            else:
+                ax.plot(values, np.full(len(values), at), ".", color=METHOD_COLORS[name], ms=4, alpha=0.5)
+    for y in range(1, len(rows)):
+        ax.axhline(y - 0.5, color="0.85", lw=0.8)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set(xlabel=xlabel, title=title, ylim=(len(rows) - 0.5, -0.5))
+    ax.grid(False, axis="y")
+    fig.legend(loc="outside lower center", ncols=min(4, len(methods)), fontsize=9)
+    return fig
+
+
 def codes_2d(panels, labels, class_names, title=None):
     """Scatter plots of two-dimensional codes or embeddings, colored by digit, one panel per entry.
 
@@ -459,7 +488,7 @@ def paired_differences(differences, xlabel, title=None):
     differences : dict of dict of sequence of float
         By row (method), then by column: one difference per seed.
     """
-    columns = sorted({column for row in differences.values() for column in row})
+    columns = list(dict.fromkeys(column for row in differences.values() for column in row))
     means = np.full((len(differences), len(columns)), np.nan)
     decided = np.zeros_like(means)
     for i, row in enumerate(differences.values()):
@@ -471,8 +500,8 @@ def paired_differences(differences, xlabel, title=None):
     fig, ax = plt.subplots(figsize=(1.05 * len(columns) + 2.6, 0.45 * len(differences) + 1.2), layout="constrained")
     colors = sns.blend_palette(["#e8a798", "white", "#9fd0a5"], as_cmap=True)
     sns.heatmap(decided, annot=means, fmt="+.2f", mask=np.isnan(means), cmap=colors, vmin=-1, vmax=1, cbar=False,
-                linewidths=1, linecolor="0.9", ax=ax, annot_kws={"color": "black"},
-                xticklabels=[f"{c:,}" for c in columns], yticklabels=list(differences))  # fmt: skip
+                linewidths=1, linecolor="0.9", ax=ax, annot_kws={"color": "black"}, yticklabels=list(differences),
+                xticklabels=[c if isinstance(c, str) else f"{c:,}" for c in columns])  # fmt: skip
     ax.set(xlabel=xlabel, title=title)
     ax.tick_params(length=0)
     ax.grid(False)

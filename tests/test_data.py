@@ -756,65 +756,6 @@ def test_labelled_subset_out_of_range(n):
         data.labelled_subset(MNIST_LABELS, n, seed=0)
 
 
-CORRUPTIONS = [data.add_gaussian_noise, data.mask_pixels]
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture
-def some_images():
-    return data.load("uci-digits").test.images[:100]
-
-
-@pytest.mark.parametrize("corrupt", CORRUPTIONS)
-def test_corruptions_keep_shape_and_range_and_grow(corrupt, some_images):
-    before = some_images.clone()
-    distances = []
-    for strength in (0, 0.1, 0.3, 0.6, 1):
-        corrupted = corrupt(some_images, strength, generator())
-        assert corrupted.shape == some_images.shape and corrupted.dtype == some_images.dtype
-        assert corrupted.min() >= 0 and corrupted.max() <= 1
-        distances.append((corrupted - some_images).pow(2).sum().item())
-    assert distances[0] == 0 and distances == sorted(set(distances))
-    assert torch.equal(some_images, before)
-
-
-@pytest.mark.parametrize("corrupt", CORRUPTIONS)
-def test_corruptions_are_reproducible_by_their_generator_alone(corrupt, some_images):
-    torch.manual_seed(0)
-    first = corrupt(some_images, 0.5, generator(1))
-    torch.manual_seed(1)
-    assert torch.equal(first, corrupt(some_images, 0.5, generator(1)))
-    assert not torch.equal(first, corrupt(some_images, 0.5, generator(2)))
-    assert not torch.equal(corrupt(some_images, 0.5), corrupt(some_images, 0.5))
-
-
-def test_noise_has_the_strength_asked_for():
-    gray = torch.full((100, 1, 28, 28), 0.5)
-    noise = data.add_gaussian_noise(gray, 0.1, generator()) - gray  # 5 standard deviations from the clamp
-    assert noise.std().item() == pytest.approx(0.1, rel=0.02) and abs(noise.mean().item()) < 0.002
-
-
-def test_masked_pixels_are_zero_the_others_untouched():
-    white = torch.full((100, 1, 28, 28), 0.7)
-    masked = data.mask_pixels(white, 0.3, generator())
-    assert set(masked.unique().tolist()) == {0.0, white[0, 0, 0, 0].item()}
-    assert (masked == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert (data.mask_pixels(white, 1) == 0).all()
-
-
-@pytest.mark.parametrize(
-    "corrupt, strength",
-    [(data.add_gaussian_noise, s) for s in (-0.1, float("nan"), float("inf"))]
-    + [(data.mask_pixels, s) for s in (-0.1, 1.1, float("nan"))],
-)
-def test_corruptions_refuse_bad_strengths(corrupt, strength, some_images):
-    with pytest.raises(ValueError, match=f"got {strength}"):
-        corrupt(some_images, strength)
-
-
 # --------------------------------------------------------------------------------------------- real MNIST
 
 
