@@ -514,6 +514,15 @@ def lower_contrast(images, loss, generator=None):
     return torch.lerp(images, images.mean((1, 2, 3), keepdim=True), loss)
 
 
+def binarize(images):
+    """Return `images` with each pixel 1 with its intensity as probability, else 0, from torch's current random state.
+
+    Drawn anew at each call ("dynamic binarization"). Source: Salakhutdinov & Murray (2008), "On the quantitative
+    analysis of deep belief networks".
+    """
+    return torch.bernoulli(images)
+
+
 def distort(images, strength=1.0):
     """Return `images`, each rotated, sheared, scaled and shifted at random, from torch's current random state.
 

@@ -1,6 +1,8 @@
 """Numbers from models and codes, the intervals around them, and the verdicts that follow from them."""
 
+import contextlib
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
+
+from mnist_ae_utils import data, training
 
 BATCH = 1000
 
@@ -45,6 +49,85 @@ def reconstruction_error(autoencoder, images):
 def image_errors(reconstructions, images):
     """Squared error of each image, summed over its pixels: a tensor (n,)."""
     return (reconstructions - images).square().flatten(1).sum(1)
+
+
+@contextlib.contextmanager
+def _seeded(seed):
+    """Randomness of its own inside, without gradients; outside, torch's random state stays as it was."""
+    with torch.random.fork_rng(), torch.inference_mode():
+        torch.manual_seed(seed)
+        yield
+
+
+def elbo(vae, images, seed=0):
+    """Evidence lower bound in nats, averaged over `images`, which are binarized by `seed`; one code drawn for each."""
+
+    def bound(batch):
+        log_likelihood, kl = training.elbo_terms(vae, data.binarize(batch))
+        return log_likelihood - kl.sum(1)
+
+    vae.eval()
+    with _seeded(seed):
+        return in_batches(bound, images).mean().item()
+
+
+def log_likelihood(vae, images, k, seed=0):
+    """Estimate log p(x) by importance sampling: `k` codes per image, drawn from the encoder's q(z | x).
+
+    A lower bound in expectation; with k = 1 the ELBO, and tighter the more codes are drawn.
+    Source: Burda, Grosse & Salakhutdinov (2015), "Importance weighted autoencoders".
+
+    Parameters
+    ----------
+    vae : VariationalAutoencoder
+    images : Tensor (n, 1, 28, 28)
+        Binarized by `seed`.
+    k : int
+        The computation grows with n times k, the memory does not: 1,000 codes are decoded at a time.
+
+    Returns
+    -------
+    Tensor (n,)
+        In nats, one estimate per image.
+    """
+    vae.eval()
+    with _seeded(seed):
+        binary = data.binarize(images)
+        means, log_variances = vae.posterior(binary)
+        estimates = []
+        for image, mean, log_variance in zip(binary.flatten(1), means, log_variances, strict=True):
+            codes = training.draw_codes(mean.expand(k, -1), log_variance.expand(k, -1))
+            # log p(x, z) - log q(z | x); the normalizers of prior and q cancel but for the variance
+            log_prior, log_q = -codes.square() / 2, -((codes - mean) ** 2 / log_variance.exp() + log_variance) / 2
+            log_weights = (log_prior - log_q).sum(1) + in_batches(lambda c, x=image: _log_bernoulli(vae, x, c), codes)
+            estimates.append(log_weights.logsumexp(0) - math.log(k))
+    return torch.stack(estimates)
+
+
+def _log_bernoulli(vae, image, codes):
+    """log p(x | z) (n,) of one binary image (784,), given each of `codes` (n, latent_dim)."""
+    # log sigmoid(logit) at ink, log sigmoid(-logit) at paper. Ten times faster than logsigmoid, and as good down to the
+    # least positive number: a code that contradicts a pixel by 87 nats or more has no weight in any case.
+    probabilities = torch.sigmoid(vae.logits(codes) * (2 * image - 1))
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log().sum(1)
+
+
+def frechet_distance(a, b):
+    """Frechet distance between the Gaussians fitted to two sets of features, (n, d) and (m, d): 0 for equal ones.
+
+    Of features that a network computes from images, it tells how far generated images are from real ones. Source:
+    Heusel et al. (2017), "GANs trained by a two time-scale update rule", who take the features of Inception.
+    """
+    a, b = (_numpy(x).astype(float) for x in (a, b))
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    # the trace of the square root of cov_a cov_b, from its eigenvalues, which are real and not negative
+    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * root)
+
+
+def active_units(vae, images):
+    """Number of dimensions of the code whose mean varies over the images with a variance above 0.01 (Burda et al.)."""
+    return int((encode(vae, images).var(0) > 0.01).sum())
 
 
 def predict(classifier, inputs):

@@ -38,6 +38,8 @@ PROFILES = {
         "epochs": 2,
         "min_steps": 20,
         "umap_images": 200,
+        "likelihood_images": 20,
+        "codes_per_image": 50,
     },
     "quick": {
         "dataset": "auto",
@@ -47,6 +49,8 @@ PROFILES = {
         "epochs": 8,
         "min_steps": 300,
         "umap_images": 1_000,
+        "likelihood_images": 100,
+        "codes_per_image": 1_000,
     },
     "full": {
         "dataset": "auto",
@@ -56,6 +60,8 @@ PROFILES = {
         "epochs": 20,
         "min_steps": 1_000,
         "umap_images": 5_000,
+        "likelihood_images": 1_000,
+        "codes_per_image": 5_000,
     },
 }
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -73,8 +79,8 @@ class Run:
         The trained weights, on the CPU.
     history : training.History or None
     scores : dict of float
-        By split ("train", "validation", "test"): reconstruction error of an autoencoder, accuracy of a classifier;
-        None where training diverged.
+        By split ("train", "validation", "test"): reconstruction error of an autoencoder, ELBO of a variational one,
+        accuracy of a classifier; None where training diverged. See `Chapter.variational` for "log_likelihood".
     diverged : str
         Empty, or when and how training diverged.
     """
@@ -252,6 +258,50 @@ class Chapter:
             "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
         }  # fmt: skip
 
+    def variational(self, latent_dim=32, *, beta=1.0, likelihood_images=0, k=5000, learning_rate=1e-2, **settings):
+        """Recipe of a `VariationalAutoencoder`, scored by the ELBO in nats, whatever its `beta`.
+
+        Parameters
+        ----------
+        latent_dim : int
+        beta : float
+            Weight of the KL divergence in the loss.
+        likelihood_images, k : int
+            With how many test images, and how many codes each, the log-likelihood is estimated after training, as
+            the score "log_likelihood". With no images it is not.
+        learning_rate, settings
+            As in `Chapter.autoencoder`.
+        """
+        _check(k=k)
+        _check_not_negative(beta=beta, likelihood_images=likelihood_images)
+        recipe = self.autoencoder("VariationalAutoencoder", latent_dim, learning_rate=learning_rate, **settings)
+        return recipe | {"beta": beta, "likelihood_images": likelihood_images, "k": k}
+
+    def semi_supervised(self, variational, n_labels, *, epochs=1.0, batch_size=128, learning_rate=3e-3,
+                        label_weight=1.0):  # fmt: skip
+        """Recipe of a `SemiSupervisedVAE` (M2) on the codes of a variational autoencoder (M1).
+
+        Parameters
+        ----------
+        variational : dict
+            Recipe of M1.
+        n_labels : int
+            Drawn anew for each seed, equally many per class, as for a classifier; all other images have no label.
+        epochs : float
+            Multiple of the profile's passes over all training images.
+        label_weight : float
+            Of the cross-entropy on the labelled images; Kingma et al. have 0.1, and many more passes.
+        """
+        _check(n_labels=n_labels, batch_size=batch_size)
+        _check_not_negative(epochs=epochs, label_weight=label_weight)
+        return {
+            "model": "SemiSupervisedVAE", "options": {"n_inputs": variational["options"]["latent_dim"]},
+            "variational": variational, "dataset": self.data.name, "checksum": self.data.checksum,
+            "device": self.device, "pool": len(self.data.train), "n_labels": min(n_labels, len(self.data.train)),
+            "epochs": math.ceil(epochs * self.budget["epochs"]), "batch_size": batch_size,
+            "learning_rate": learning_rate, "weight_decay": 0.0, "label_weight": label_weight,
+        }  # fmt: skip
+
     def run(self, recipes, seeds=None):
         """Train every recipe with every seed, or take the run from disk where it was trained before.
 
@@ -401,7 +451,8 @@ def _on_one_thread(recipe, seed):
 
 def fitter(recipe):
     """The name of the function that trains what a recipe describes."""
-    marks = {"inputs": "fit_classifier", "umap": "fit_embedding", "n_random": "fit_labeling", "teacher": "fit_student"}
+    marks = {"beta": "fit_variational", "variational": "fit_semi_supervised", "inputs": "fit_classifier",
+             "umap": "fit_embedding", "n_random": "fit_labeling", "teacher": "fit_student"}  # fmt: skip
     return next((name for mark, name in marks.items() if mark in recipe), "fit_autoencoder")
 
 
@@ -491,6 +542,42 @@ def fit_autoencoder(recipe, seed):
     return _train(recipe, seed, model, loss, (images,), {s: (x,) for s, x in splits.items()},
                   evaluation.reconstruction_error,
                   transform if distortion and not recipe.get("restore") else None)  # fmt: skip
+
+
+def fit_variational(recipe, seed):
+    """Train the variational autoencoder of a recipe (`Chapter.variational`) with one seed; returns a `Run`."""
+    dataset = load_checked(recipe)
+    images = dataset.train.first(recipe["n_images"]).images
+    torch.manual_seed(seed)
+    model = build(recipe).to(recipe["device"])
+    splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
+    run = _train(recipe, seed, model, training.negative_elbo(recipe["beta"]), (images,),
+                 {s: (x,) for s, x in splits.items()}, evaluation.elbo)  # fmt: skip
+    if recipe["likelihood_images"] and not run.diverged:
+        some = dataset.test.images[: recipe["likelihood_images"]]  # stratified, see data.Split.first
+        run.scores["log_likelihood"] = evaluation.log_likelihood(model, some, recipe["k"]).mean().item()
+    return run
+
+
+def fit_semi_supervised(recipe, seed):
+    """Train the M2 of a recipe (`Chapter.semi_supervised`) on the M1 of the same seed; returns a `Run`."""
+    pretrained = remembered_run(recipe["variational"], seed)
+    if pretrained.diverged:
+        return _diverged(recipe, seed, f"its variational autoencoder: {pretrained.diverged}")
+    vae, dataset = pretrained.model(), load_checked(recipe)
+    pool = dataset.train.first(recipe["pool"])
+    chosen = data.labelled_subset(pool.labels, recipe["n_labels"], seed)
+    means, log_variances = evaluation.in_batches(lambda x: torch.cat(vae.posterior(x), 1), pool.images).chunk(2, 1)
+    loss = training.semi_supervised_loss(
+        means[chosen], log_variances[chosen], pool.labels[chosen], len(pool), recipe["label_weight"]
+    )
+    splits = {"train": (means[chosen], pool.labels[chosen])}
+    for name in ("validation", "test"):
+        split = getattr(dataset, name)
+        splits[name] = evaluation.encode(vae, split.images), split.labels
+    torch.manual_seed(seed)
+    model = build(recipe).to(recipe["device"])
+    return _train(recipe, seed, model, loss, (means, log_variances), splits, evaluation.accuracy)
 
 
 def fit_classifier(recipe, seed):

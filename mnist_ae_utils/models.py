@@ -97,6 +97,41 @@ class ConvAutoencoder(nn.Module):
         return self.decoder(self.encoder(images))
 
 
+class VariationalAutoencoder(nn.Module):
+    """An autoencoder that says how sure it is of a code: dense layers with batch normalization.
+
+    Images are binary: each pixel is ink (1) or paper (0). `encoder` gives the mean of a Gaussian q(z | x) over the
+    codes of an image, `log_variance` its width; `decoder` gives each pixel's probability of ink. Trained by its
+    reconstruction error, without `log_variance`, it is a plain autoencoder.
+    Source: Kingma & Welling (2014), "Auto-encoding variational Bayes".
+    """
+
+    def __init__(self, latent_dim=32, hidden=500):
+        super().__init__()
+
+        def layer(n_in):
+            return nn.Linear(n_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
+
+        self.encoder = nn.Sequential(nn.Flatten(), *layer(PIXELS), *layer(hidden), nn.Linear(hidden, latent_dim))
+        self.log_variance = nn.Linear(hidden, latent_dim)
+        self.decoder = nn.Sequential(
+            *layer(latent_dim), *layer(hidden), nn.Linear(hidden, PIXELS), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
+        )
+        nn.init.constant_(self.log_variance.bias, -3.0)  # narrow at first, so that the decoder hears of the image
+
+    def forward(self, images):
+        return self.decoder(self.encoder(images))
+
+    def posterior(self, images):
+        """Mean and log variance of q(z | x), each (n, latent_dim)."""
+        features = self.encoder[:-1](images)
+        return self.encoder[-1](features), self.log_variance(features)
+
+    def logits(self, codes):
+        """Log odds of ink (n, 784) at each pixel: the decoder before its sigmoid."""
+        return self.decoder[:-2](codes)
+
+
 class MLPClassifier(nn.Sequential):
     """The article's classifier, n_inputs - 64 (ReLU) - 10: codes in, one logit per digit out.
 
@@ -123,6 +158,35 @@ class ConvClassifier(nn.Sequential):
             n_in = n_out
         hidden = [nn.Flatten(), nn.Linear(n_in * 3 * 3, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3)]
         super().__init__(*layers, *hidden, nn.Linear(128, n_classes))
+
+
+class SemiSupervisedVAE(nn.Module):
+    """M2 of Kingma et al. (2014): an input x is generated from a class y and a code z; y is known for few inputs.
+
+    Three networks: `classifier` q(y | x), `encoder` q(z | x, y) and `decoder` p(x | y, z), the latter two Gaussians of
+    which they give mean and log variance side by side. Here x is a code of a `VariationalAutoencoder` (M1).
+
+    Parameters
+    ----------
+    n_inputs : int
+        Length of x.
+    latent_dim, hidden : int
+        Length of z, and width of the one hidden layer of each network.
+    """
+
+    def __init__(self, n_inputs=50, latent_dim=50, hidden=300, n_classes=10):
+        super().__init__()
+
+        def network(n_in, n_out):
+            return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
+
+        self.classifier = network(n_inputs, n_classes)
+        self.encoder = network(n_inputs + n_classes, 2 * latent_dim)
+        self.decoder = network(latent_dim + n_classes, 2 * n_inputs)
+
+    def forward(self, inputs):
+        """One logit per class (n, n_classes)."""
+        return self.classifier(inputs)
 
 
 class Standardize(nn.Module):

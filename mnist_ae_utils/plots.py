@@ -32,6 +32,14 @@ METHOD_COLORS = {
     "convolutional AE": _C[2],
     "convolutional AE, no batch norm": _C[1],
     "random encoder": _C[7],
+    "variational AE": "#7b3294",
+    "variational AE, prior": "#7b3294",
+    "plain AE": _C[0],
+    "plain AE, one Gaussian": _C[0],
+    "plain AE, mixture of ten": _C[9],
+    # the two terms of the ELBO
+    "KL divergence": _C[1],
+    "- log p(x | z)": _C[0],
     # errors of one method on two splits
     "training": _C[1],
     "validation": _C[0],
@@ -56,6 +64,7 @@ METHOD_COLORS = {
     "second student": _C[2],
     "whole chain": _C[9],
     "chosen by the first student": _C[2],
+    "M1 + M2": _C[4],
 }
 MARKERS = "osD^vPX*<>"
 
@@ -190,6 +199,14 @@ def every_run(x, series, xlabel, ylabel, *, reference=None, title=None):
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[0] in "235" else "")
     ax.legend(fontsize=9)
+    return fig
+
+
+def bars(heights, xlabel, ylabel, title=None):
+    """One bar per number of `heights`, counted from 1."""
+    fig, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+    ax.bar(np.arange(1, len(heights) + 1), heights, color=METHOD_COLORS["variational AE"], width=0.8)
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title, xlim=(0.4, len(heights) + 0.6))
     return fig
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mnist_ae_utils import data
+
 RECORDS = 20  # entries in a history at most: with few images an epoch takes less time than its validation
 
 
@@ -66,6 +68,92 @@ def restoring_loss(distort):
 
     def loss(autoencoder, images):
         return squared_error(autoencoder(distort(images)), images)
+
+    return loss
+
+
+def draw_codes(mean, log_variance):
+    """Sample codes from Gaussians, so that gradients reach mean and variance ("reparameterization trick")."""
+    return mean + torch.exp(log_variance / 2) * torch.randn_like(mean)
+
+
+def kl_from_prior(mean, log_variance):
+    """KL divergence in nats of each Gaussian N(mean, variance) from the standard normal, one number per dimension."""
+    return (mean.square() + log_variance.exp() - log_variance - 1) / 2
+
+
+def elbo_terms(vae, binary_images):
+    """The two terms of the evidence lower bound, in nats, estimated with one code drawn per image.
+
+    Returns
+    -------
+    log_likelihood : Tensor (n,)
+        log p(x | z): how probable the decoder holds the image, given the code.
+    kl : Tensor (n, latent_dim)
+        KL divergence of q(z | x) from the prior, dimension by dimension; exact.
+    """
+    mean, log_variance = vae.posterior(binary_images)
+    logits = vae.logits(draw_codes(mean, log_variance))
+    log_likelihood = -F.binary_cross_entropy_with_logits(logits, binary_images.flatten(1), reduction="none").sum(1)
+    return log_likelihood, kl_from_prior(mean, log_variance)
+
+
+def negative_elbo(beta=1.0):
+    """The loss of a variational autoencoder in nats per image, on images that it binarizes anew at each step.
+
+    Parameters
+    ----------
+    beta : float, 0 or more
+        Weight of the KL divergence: 1 gives the bound itself. Source: Higgins et al. (2017), "beta-VAE".
+    """
+
+    def loss(vae, images):
+        log_likelihood, kl = elbo_terms(vae, data.binarize(images))
+        return (beta * kl.sum(1) - log_likelihood).mean()
+
+    return loss
+
+
+def labelled_bound(m2, inputs, classes):
+    """Lower bound (..., n) on log p(x, y) of a `SemiSupervisedVAE` in nats, with one z drawn per input.
+
+    `inputs` (..., n, n_inputs) and one-hot `classes` (..., n, n_classes) have the same leading dimensions.
+    """
+    mean, log_variance = m2.encoder(torch.cat([inputs, classes], -1)).chunk(2, -1)
+    codes = draw_codes(mean, log_variance)
+    kl = kl_from_prior(mean, log_variance).sum(-1)
+    mean, log_variance = m2.decoder(torch.cat([codes, classes], -1)).chunk(2, -1)
+    log_density = -((inputs - mean) ** 2 / log_variance.exp() + log_variance + math.log(2 * math.pi)) / 2
+    return log_density.sum(-1) - kl - math.log(classes.shape[-1])  # the last term is log p(y)
+
+
+def semi_supervised_loss(labelled_means, labelled_log_variances, labels, n_images, label_weight):
+    """The loss of a `SemiSupervisedVAE` in nats per image; at each step it draws every code from M1's posterior.
+
+    An image with a label is bounded by `labelled_bound`. One without is bounded by the mean of that over the classes,
+    weighted by the classifier's q(y | x), plus the entropy of q. Source: Kingma et al. (2014), "Semi-supervised
+    learning with deep generative models", equations 6 to 9.
+
+    Parameters
+    ----------
+    labelled_means, labelled_log_variances : Tensor (n_labels, n_inputs)
+    labels : Tensor (n_labels,)
+    n_images : int
+        Number of all images, in which the labelled ones count by their share.
+    label_weight : float
+        Of the cross-entropy, without which the classifier would learn nothing from labels.
+    """
+
+    def loss(m2, means, log_variances):
+        inputs, labelled = draw_codes(means, log_variances), draw_codes(labelled_means, labelled_log_variances)
+        log_q = m2.classifier(inputs).log_softmax(1)  # (n, n_classes)
+        n, n_classes = log_q.shape
+        one_hot = torch.eye(n_classes, device=inputs.device)
+        every_class = one_hot[:, None].expand(-1, n, -1)  # (n_classes, n, n_classes)
+        bounds = labelled_bound(m2, inputs.expand(n_classes, -1, -1), every_class)  # (n_classes, n)
+        unlabelled = (log_q.exp() * (bounds.T - log_q)).sum(1).mean()
+        known = labelled_bound(m2, labelled, one_hot[labels]).mean() * len(labels) / n_images
+        return label_weight * classification_loss(m2, labelled, labels) - unlabelled - known
 
     return loss
 
