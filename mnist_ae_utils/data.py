@@ -435,23 +435,21 @@ def _check_strength(name, strength, highest=math.inf):
         raise ValueError(f"{name} must be {allowed}, got {strength}")
 
 
-def _uniform(images, shape, generator):
-    """Random numbers in [0, 1) beside `images`, whichever device the generator is on."""
-    return torch.rand(shape, generator=generator, device=generator.device if generator else images.device).to(images)
+def _draw(random, images, shape, generator):
+    """Numbers drawn by torch's `random`, beside `images`, whichever device the generator is on."""
+    return random(shape, generator=generator, device=generator.device if generator else images.device).to(images)
 
 
 def add_gaussian_noise(images, std, generator=None):
     """Return `images` plus normal noise of standard deviation `std` >= 0 (pixels are in [0, 1]), clamped."""
     _check_strength("std", std)
-    device = generator.device if generator else images.device
-    noise = torch.randn(images.shape, generator=generator, device=device).to(images)
-    return (images + std * noise).clamp(0, 1)
+    return (images + std * _draw(torch.randn, images, images.shape, generator)).clamp(0, 1)
 
 
 def salt_and_pepper(images, fraction, generator=None):
     """Return `images` with each pixel, with probability `fraction` in [0, 1], set to 0 or to 1, both as likely."""
     _check_strength("fraction", fraction, 1)
-    drawn = _uniform(images, images.shape, generator)
+    drawn = _draw(torch.rand, images, images.shape, generator)
     images = torch.where(drawn < fraction / 2, 0.0, images)
     return torch.where(drawn >= 1 - fraction / 2, 1.0, images)
 
@@ -467,7 +465,7 @@ def blur(images, std, generator=None):
 def occlude(images, side, generator=None):
     """Return `images` with a square of `side` x `side` pixels (whole, 0 to 28) erased to 0, anywhere in the frame."""
     _check_whole("side", side)
-    corner = (_uniform(images, (2, len(images), 1), generator) * (29 - side)).long()
+    corner = (_draw(torch.rand, images, (2, len(images), 1), generator) * (29 - side)).long()
     inside = (torch.arange(28, device=images.device) - corner).unsqueeze(-2)  # (2, n, 1, 28)
     rows, columns = (inside >= 0) & (inside < side)
     return images * ~(rows.mT & columns)[:, None]
@@ -476,7 +474,7 @@ def occlude(images, side, generator=None):
 def drop_rows(images, n_rows, generator=None):
     """Return `images` with `n_rows` (whole, 0 to 28) of their 28 rows erased to 0, others for each image."""
     _check_whole("n_rows", n_rows)
-    ranks = _uniform(images, (len(images), 1, 28, 1), generator).argsort(2).argsort(2)
+    ranks = _draw(torch.rand, images, (len(images), 1, 28, 1), generator).argsort(2).argsort(2)
     return images * (ranks >= n_rows)
 
 
@@ -488,7 +486,7 @@ def _check_whole(name, number):
 def translate(images, pixels, generator=None):
     """Return `images` moved by `pixels`, in [0, 28], to the left, right, top or bottom; 0 comes in from outside."""
     _check_strength("pixels", pixels, 28)
-    way = (4 * _uniform(images, (len(images),), generator)).long()
+    way = (4 * _draw(torch.rand, images, (len(images),), generator)).long()
     step = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], device=images.device)[way]
     return _move(images, torch.zeros_like(step[:, 0]), pixels * step)
 
@@ -496,15 +494,19 @@ def translate(images, pixels, generator=None):
 def rotate(images, degrees, generator=None):
     """Return `images` turned about their center by `degrees`, in [0, 180], one way or the other."""
     _check_strength("degrees", degrees, 180)
-    way = 1 - 2 * (_uniform(images, (len(images),), generator) < 0.5).to(images)
+    way = 1 - 2 * (_draw(torch.rand, images, (len(images),), generator) < 0.5).to(images)
     return _move(images, math.radians(degrees) * way, torch.zeros(len(images), 2).to(images))
 
 
 def _move(images, angle, offset):
     """Turn each image by its `angle` (n,) in radians and move it by its `offset` (n, 2) in pixels, right and down."""
     cos, sin, (right, down) = angle.cos(), angle.sin(), offset.T / 14  # in units of half an image
-    matrices = torch.stack([torch.stack([cos, sin, -right], 1), torch.stack([-sin, cos, -down], 1)], 1)
-    grid = F.affine_grid(matrices, images.shape, align_corners=False)  # (n, 28, 28, 2)
+    return _resample(images, torch.stack([cos, sin, -right], 1), torch.stack([-sin, cos, -down], 1))
+
+
+def _resample(images, *rows):
+    """Read each image where its affine map, given by its two `rows` (n, 3), points; 0 comes in from outside."""
+    grid = F.affine_grid(torch.stack(rows, 1), images.shape, align_corners=False)  # (n, 28, 28, 2)
     return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)
 
 
@@ -543,5 +545,4 @@ def distort(images, strength=1.0):
     shift = 1.5 / 14  # pixels, in units of half an image
     top = torch.stack([cos * width, cos * shear - sin * height, right * shift], 1)
     bottom = torch.stack([sin * width, sin * shear + cos * height, down * shift], 1)
-    grid = F.affine_grid(torch.stack([top, bottom], 1), images.shape, align_corners=False)  # (n, 28, 28, 2)
-    return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)
+    return _resample(images, top, bottom)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -187,15 +188,28 @@ def mutual_information(labels, clusters):
     return float(normalized_mutual_info_score(_numpy(labels), _numpy(clusters)))
 
 
-def umap_embedding(codes, seed=0, n_neighbors=15, min_dist=0.1, n_components=2):
-    """UMAP embedding (n, n_components) of `codes`, an array; seeded, hence on one thread.
+def umap_embedding(codes, seed=0, n_components=2, min_dist=0.1, neighbors=None):
+    """UMAP embedding (n, n_components) of `codes` (n, latent_dim); seeded, hence on one thread.
 
     Source: McInnes, Healy & Melville (2018), "UMAP: Uniform manifold approximation and projection".
+
+    Parameters
+    ----------
+    codes : array or Tensor (n, latent_dim)
+    seed : int
+    n_components : int
+    min_dist : float in [0, 1]
+        How closely points may lie in the embedding: 0.1 for a picture, 0 to look for clusters.
+    neighbors : (array, array), optional
+        Indices and distances (n, k) of each code's nearest ones, itself first; UMAP finds 15 of them unless told.
     """
     from umap import UMAP  # here, because compiling it takes seconds that most users of this module do not need
 
-    reducer = UMAP(n_components=n_components, n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1)
-    return reducer.fit_transform(_numpy(codes))
+    known = {} if neighbors is None else {"n_neighbors": neighbors[0].shape[1], "precomputed_knn": neighbors}
+    with warnings.catch_warnings():  # that with known neighbors it could not embed further points
+        warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
+        reducer = UMAP(n_components=n_components, min_dist=min_dist, random_state=seed, n_jobs=1, **known)
+        return reducer.fit_transform(_numpy(codes))
 
 
 def embedding_trustworthiness(codes, embedding, n_neighbors=15):

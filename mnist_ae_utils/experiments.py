@@ -143,8 +143,8 @@ class Chapter:
         passes = epochs * self.budget["epochs"] * math.ceil(pool / batch_size) / math.ceil(n_images / batch_size)
         passes = max(1, round(passes)) if epochs else 0
         return {
-            "model": model, "options": {"latent_dim": latent_dim, **options}, "dataset": self.data.name,
-            "checksum": self.data.checksum, "device": self.device, "n_images": n_images, "epochs": passes,
+            "model": model, "options": {"latent_dim": latent_dim, **options}, **self._source,
+            "n_images": n_images, "epochs": passes,
             "noise": noise, "distortion": distortion, "batch_size": batch_size, "learning_rate": learning_rate,
             "weight_decay": weight_decay,
         } | ({"restore": True} if restore else {})  # fmt: skip
@@ -190,10 +190,10 @@ class Chapter:
         if n_inputs is None:
             n_inputs = autoencoder["options"]["latent_dim"] if autoencoder else models.PIXELS
         return {
-            "inputs": inputs, "n_inputs": n_inputs, "autoencoder": autoencoder, "dataset": self.data.name,
-            "checksum": self.data.checksum, "device": self.device, "pool": pool, "n_labels": n_labels,
-            "epochs": math.ceil(passes), "batch_size": batch_size, "learning_rate": learning_rate,
-            "weight_decay": weight_decay, "reconstruction_weight": reconstruction_weight,
+            "inputs": inputs, "n_inputs": n_inputs, "autoencoder": autoencoder, **self._source,
+            "pool": pool, "n_labels": n_labels, "epochs": math.ceil(passes), "batch_size": batch_size,
+            "learning_rate": learning_rate, "weight_decay": weight_decay,
+            "reconstruction_weight": reconstruction_weight,
         } | ({"wrong_labels": wrong_labels} if wrong_labels else {})  # fmt: skip
 
     def embedding(self, autoencoder=None, *, umap=True, n_neighbors=20):
@@ -204,14 +204,14 @@ class Chapter:
         autoencoder : dict, optional
             Recipe of the autoencoder whose standardized codes are embedded; without it, the pixels are.
         umap : bool
-            Whether the points are a UMAP embedding (`few_labels.embed`), or the codes or pixels themselves.
+            Whether the points are a UMAP embedding, in ten dimensions, or the codes or pixels themselves.
         n_neighbors : int
             Of each image, for UMAP and for `few_labels.agreement`.
         """
         _check(n_neighbors=n_neighbors)
         return {
             "autoencoder": autoencoder, "umap": umap, "n_neighbors": n_neighbors, "pool": len(self.data.train),
-            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+            **self._source,
         }  # fmt: skip
 
     def labeling(self, embedding, n_random=None):
@@ -227,7 +227,7 @@ class Chapter:
         _check(n_random=1 if n_random is None else n_random)
         return {
             "embedding": embedding, "n_random": n_random,
-            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+            **self._source,
         }  # fmt: skip
 
     def student(self, teacher, *, share, channels, epochs=0.2, n_more=0, distortion=1.0):
@@ -255,7 +255,7 @@ class Chapter:
             "model": "ConvClassifier", "options": {"channels": channels}, "teacher": teacher, "share": share,
             "n_more": n_more, "epochs": math.ceil(max(least, epochs * self.budget["epochs"])), "pool": pool,
             "distortion": distortion, "batch_size": 128, "learning_rate": 5e-3, "weight_decay": 0.01,
-            "dataset": self.data.name, "checksum": self.data.checksum, "device": self.device,
+            **self._source,
         }  # fmt: skip
 
     def variational(self, latent_dim=32, *, beta=1.0, likelihood_images=0, k=5000, learning_rate=1e-2, **settings):
@@ -296,8 +296,8 @@ class Chapter:
         _check_not_negative(epochs=epochs, label_weight=label_weight)
         return {
             "model": "SemiSupervisedVAE", "options": {"n_inputs": variational["options"]["latent_dim"]},
-            "variational": variational, "dataset": self.data.name, "checksum": self.data.checksum,
-            "device": self.device, "pool": len(self.data.train), "n_labels": min(n_labels, len(self.data.train)),
+            "variational": variational, **self._source,
+            "pool": len(self.data.train), "n_labels": min(n_labels, len(self.data.train)),
             "epochs": math.ceil(epochs * self.budget["epochs"]), "batch_size": batch_size,
             "learning_rate": learning_rate, "weight_decay": 0.0, "label_weight": label_weight,
         }  # fmt: skip
@@ -331,6 +331,11 @@ class Chapter:
                 if run.history:
                     self.results.training_seconds[joblib.hash([run.recipe, run.seed])] = run.history.seconds
         return runs
+
+    @property
+    def _source(self):
+        """What every recipe says of its data and where they lie."""
+        return {"dataset": self.data.name, "checksum": self.data.checksum, "device": self.device}
 
     def _workers(self, n_jobs):
         """As many as there are jobs, cores, and GiB of free memory; one where a GPU does the work."""
@@ -526,37 +531,36 @@ def build(recipe):
 
 def fit_autoencoder(recipe, seed):
     """Train the autoencoder of a recipe (`Chapter.autoencoder`) with one seed; returns a `Run`."""
-    dataset = load_checked(recipe)
-    images = dataset.train.first(recipe["n_images"]).images
-    torch.manual_seed(seed)
-    model = build(recipe).to(recipe["device"])
+    distortion, transform = recipe["distortion"], None
     loss = training.denoising_loss(recipe["noise"]) if recipe["noise"] else training.reconstruction_loss
     if recipe.get("restore"):
-        loss = training.restoring_loss(functools.partial(data.distort, strength=recipe["distortion"]))
-    splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
-    distortion = recipe["distortion"]
+        loss = training.restoring_loss(functools.partial(data.distort, strength=distortion))
+    elif distortion:
 
-    def transform(batch, progress):
-        return data.distort(batch, distortion * (1 - progress))
+        def transform(batch, progress):
+            return data.distort(batch, distortion * (1 - progress))
 
-    return _train(recipe, seed, model, loss, (images,), {s: (x,) for s, x in splits.items()},
-                  evaluation.reconstruction_error,
-                  transform if distortion and not recipe.get("restore") else None)  # fmt: skip
+    return _fit_to_images(recipe, seed, loss, evaluation.reconstruction_error, transform)
 
 
 def fit_variational(recipe, seed):
     """Train the variational autoencoder of a recipe (`Chapter.variational`) with one seed; returns a `Run`."""
+    run = _fit_to_images(recipe, seed, training.negative_elbo(recipe["beta"]), evaluation.elbo)
+    if recipe["likelihood_images"] and not run.diverged:
+        some = load_checked(recipe).test.images[: recipe["likelihood_images"]]  # stratified, see data.Split.first
+        run.scores["log_likelihood"] = evaluation.log_likelihood(run.model(), some, recipe["k"]).mean().item()
+    return run
+
+
+def _fit_to_images(recipe, seed, loss, score, transform=None):
+    """Train and score the model of a recipe that learns from images alone."""
     dataset = load_checked(recipe)
     images = dataset.train.first(recipe["n_images"]).images
     torch.manual_seed(seed)
     model = build(recipe).to(recipe["device"])
     splits = {"train": images[:10_000], "validation": dataset.validation.images, "test": dataset.test.images}
-    run = _train(recipe, seed, model, training.negative_elbo(recipe["beta"]), (images,),
-                 {s: (x,) for s, x in splits.items()}, evaluation.elbo)  # fmt: skip
-    if recipe["likelihood_images"] and not run.diverged:
-        some = dataset.test.images[: recipe["likelihood_images"]]  # stratified, see data.Split.first
-        run.scores["log_likelihood"] = evaluation.log_likelihood(model, some, recipe["k"]).mean().item()
-    return run
+    splits = {name: (shown,) for name, shown in splits.items()}
+    return _train(recipe, seed, model, loss, (images,), splits, score, transform)
 
 
 def fit_semi_supervised(recipe, seed):
@@ -643,7 +647,9 @@ def fit_embedding(recipe, seed):
         codes = (codes - codes.mean(0)) / codes.std(0).clamp_min(1e-8)
     codes = codes.cpu().numpy()
     neighbors = few_labels.nearest_codes(codes, recipe["n_neighbors"])
-    points = few_labels.embed(codes, neighbors, seed) if recipe["umap"] else codes
+    points = codes
+    if recipe["umap"]:
+        points = evaluation.umap_embedding(codes, seed, n_components=10, min_dist=0.0, neighbors=neighbors)
     state = {"points": torch.from_numpy(points), "neighbors": torch.from_numpy(neighbors[0].astype(np.int32))}
     return Run(recipe, seed, state, training.History(seconds=time.perf_counter() - start), {})
 

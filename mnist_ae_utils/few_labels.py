@@ -3,7 +3,6 @@
 Nothing in this module sees a label but the answers to what it asks for.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,26 +40,6 @@ def nearest_codes(codes, k):
     """Indices and Euclidean distances, both (n, k), of each code's nearest ones; the first is the code itself."""
     distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(codes).kneighbors(codes)
     return indices, distances
-
-
-def embed(codes, neighbors, seed, n_components=10):
-    """UMAP embedding (n, n_components) of codes for clustering: neighbors drawn together as closely as they can be.
-
-    Parameters
-    ----------
-    codes : array (n, latent_dim)
-    neighbors : (array, array)
-        What `nearest_codes` returns; their number is UMAP's n_neighbors.
-    seed : int
-        UMAP is seeded, hence runs on one thread.
-    """
-    from umap import UMAP  # here, because compiling it takes seconds
-
-    with warnings.catch_warnings():  # that it could not embed further points
-        warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
-        reducer = UMAP(n_components=n_components, n_neighbors=neighbors[0].shape[1], min_dist=0.0, random_state=seed,
-                       n_jobs=1, precomputed_knn=neighbors)  # fmt: skip
-        return reducer.fit_transform(codes)
 
 
 def mixture(points, n_components, seed, starts=STARTS):
