@@ -22,7 +22,7 @@ PARTS = {
 ACCURACIES = {
     "01_linear_autoencoder": "basic_hybrid.accuracy",
     "04_hybrid_classification": "hybrid.accuracy",
-    "05_variational_autoencoder": "vae.accuracy",
+    "05_variational_autoencoder": "vae_mlp.accuracy",
     "06_few_labels": "few_labels.accuracy",
 }
 

@@ -1,6 +1,7 @@
 """Every notebook as a student gets it, and run from the first cell to the last."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -60,6 +61,20 @@ def test_every_executed_notebook_shows_that_it_did_not_run_on_mnist(smoke_report
         notebook = nbformat.read(smoke_report / "notebooks" / path.name, as_version=4)
         outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
         assert "NOT MNIST" in json.dumps(outputs), path.name
+
+
+def test_the_answer_finds_what_the_chapters_leave_and_links_to_their_figures(smoke_report):
+    entries = json.loads((smoke_report / "results" / "08_answer.json").read_text())
+    claims = {entry["id"]: entry for entry in entries}
+    assert {"same_classifier_dense", "same_classifier_convolutional", "same_classifier_variational"} <= claims.keys()
+    assert all(claims[f"claim_{letter}"]["rule"].partition(": ")[2] for letter in "abcdefghi"), "every claim has parts"
+    html = smoke_report / "html"
+    for page in (html / "index.html", html / "notebooks" / "08_answer.html"):
+        rows = re.findall(r"<tr[^>]*>.*?</tr>", page.read_text(), re.DOTALL)
+        links = [link for row in rows for link in re.findall(r'href="([^"]+\.html#[^"]+)"', row)]
+        assert len(links) == 9, page.name
+        for target, _, anchor in (link.partition("#") for link in links):
+            assert f'id="{anchor}"' in (page.parent / target).read_text(), f"{page.name} links to #{anchor}"
 
 
 def test_committed_reports_are_small():

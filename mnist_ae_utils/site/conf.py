@@ -21,6 +21,7 @@ myst_heading_anchors = 3
 myst_update_mathjax = False
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # a notebook's own Markdown may hold tables, and links to headings
 nb_ipywidgets_js = {}  # would be fetched from the network
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 suppress_warnings = [
