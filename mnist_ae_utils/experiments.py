@@ -46,7 +46,7 @@ PROFILES = {
         "seeds": 2,
         "sweep_seeds": 2,
         "train_images": 10_000,
-        "epochs": 8,
+        "epochs": 7,
         "min_steps": 300,
         "umap_images": 1_000,
         "likelihood_images": 100,
@@ -242,7 +242,7 @@ class Chapter:
         channels : (int, int, int)
             Of the `ConvClassifier`.
         epochs : float
-            Multiple of the profile's, with at least the profile's `min_steps` steps.
+            Multiple of the profile's, with at least half of the profile's `min_steps` steps.
         n_more : int
             So many further labels are asked for, of the images that are trusted least.
         distortion : float
@@ -250,7 +250,7 @@ class Chapter:
         """
         _check_not_negative(epochs=epochs, n_more=n_more, distortion=distortion)
         pool = len(self.data.train)
-        least = self.budget["min_steps"] / math.ceil(pool / 128)
+        least = self.budget["min_steps"] / 2 / math.ceil(pool / 128)
         return {
             "model": "ConvClassifier", "options": {"channels": channels}, "teacher": teacher, "share": share,
             "n_more": n_more, "epochs": math.ceil(max(least, epochs * self.budget["epochs"])), "pool": pool,
