@@ -65,6 +65,8 @@ METHOD_COLORS = {
     "whole chain": _C[9],
     "chosen by the first student": _C[2],
     "M1 + M2": _C[4],
+    "MLP on codes, variational AE": "#7b3294",
+    "MLP on codes, plain AE": _C[0],
 }
 MARKERS = "osD^vPX*<>"
 
@@ -329,7 +331,7 @@ def training_against_validation(paths, title=None):
 
 
 def intervals(measured, xlabel, title=None, references=None, percent=False, ax=None):
-    """One row per method: its seeds as dots, their mean and 95% interval as a bar.
+    """One row per method: its seeds as dots, their mean, and its 95% interval as a bar if there are three or more.
 
     Parameters
     ----------
@@ -353,7 +355,7 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
         mean, interval = confidence_interval(values)
         ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
         ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
-        if interval:
+        if len(values) > 2:  # the interval of two seeds may go beyond what is possible
             ax.plot(interval, (y, y), color=color, lw=2.5)
         ax.annotate(f"{mean:.2f}", (mean, y), (0, 11), textcoords="offset points", ha="center", fontsize=9)
     for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
