@@ -38,6 +38,12 @@ HEADLINES = {
     "few_labels.accuracy": "Clusters of codes, labels asked for, student networks",
     "few_labels.clustering_accuracy": "The same without any label: clustering accuracy",
 }
+OTHERS = {  # that have a reference
+    "frozen_mlp.accuracy": "Frozen convolutional encoder + MLP",
+    "vae_mlp.accuracy": "MLP on the codes of the variational autoencoder (M1)",
+    "m1m2.accuracy": "Labels inside the generative model (M1+M2)",
+    "vae.active_units": "Active in the code of the variational autoencoder",
+}
 SPEEDS = {"speed.dense_ae": "Dense autoencoder", "speed.conv_ae": "Convolutional autoencoder"}
 VERDICTS = ("supported", "refuted", "mixed", "undecided")
 KEYS = {"id", "notebook", "value", "ci", "per_seed", "unit", "split", "dataset", "n_labels", "reference"}
@@ -432,7 +438,7 @@ def measured(entry):
 
 def title(entry):
     """What an entry measures, in words."""
-    text = HEADLINES.get(entry["id"]) or entry["id"].replace(".", ": ").replace("_", " ")
+    text = (HEADLINES | OTHERS).get(entry["id"]) or entry["id"].replace(".", ": ").replace("_", " ")
     if entry["n_labels"]:
         text += f", {entry['n_labels']:,} labels"
     return text if entry["unit"] in ("fraction", "ratio") else f"{text}: {entry['unit']}"
