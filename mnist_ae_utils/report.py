@@ -374,7 +374,7 @@ def check_results(entries, source):
         keys = KEYS | ({"claim", "rule", "margin", "p"} if is_verdict else set())
         value, ci, reference = entry.get("value"), entry.get("ci"), entry.get("reference")
         per_seed, labels = entry.get("per_seed"), entry.get("n_labels")
-        key = (entry.get("id"), entry.get("split"), labels)
+        key = (entry.get("notebook"), entry.get("id"), entry.get("split"), labels)
         problems = {
             f"lacks {', '.join(sorted(keys - set(entry)))}": keys - set(entry),
             f"has unknown keys: {', '.join(sorted(set(entry) - keys - {'note'}))}": set(entry) - keys - {"note"},
