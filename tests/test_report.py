@@ -127,21 +127,22 @@ def test_only_runs_what_is_asked_and_keeps_the_rest(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(report, "render", lambda *args: None)
     folder, out = tmp_path / "notebooks", tmp_path / "out"
     for name in ("01_a", "02_b"):
-        write_notebook(folder, name, entries=[entry(f"{name}.x", name)])
+        of_both = entry("trainings.seconds", name)  # every chapter leaves an entry of this id
+        write_notebook(folder, name, entries=[entry(f"{name}.x", name), of_both])
     assert report.run(out=out, folder=folder) == 0
     first = json.loads((out / "results.json").read_text())
     by_hand = json.dumps([entry("01_a.x", "01_a", 0.5)])  # the notebook run by hand, with other parameters
     (out / "results" / "01_a.json").write_text(by_hand)
     assert report.run(only=["2"], out=out, folder=folder) == 0
     second = json.loads((out / "results.json").read_text())
-    assert [e["id"] for e in second["results"]] == ["01_a.x", "02_b.x"]
+    assert [e["id"] for e in second["results"]] == ["01_a.x", "trainings.seconds", "02_b.x", "trainings.seconds"]
     assert second["results"] == first["results"]
     assert second["header"]["notebooks"]["01_a"] == first["header"]["notebooks"]["01_a"]
 
     capsys.readouterr()
     assert report.run(only=["02"], seeds=3, out=out, folder=folder) == 0
     third = json.loads((out / "results.json").read_text())
-    assert [e["id"] for e in third["results"]] == ["02_b.x"]
+    assert [e["id"] for e in third["results"]] == ["02_b.x", "trainings.seconds"]
     assert list(third["header"]["notebooks"]) == ["02_b"]
     assert "left out" in capsys.readouterr().err
 
