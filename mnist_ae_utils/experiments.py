@@ -57,7 +57,7 @@ PROFILES = {
         "seeds": 5,
         "sweep_seeds": 3,
         "train_images": 55_000,
-        "epochs": 20,
+        "epochs": 14,
         "min_steps": 1_000,
         "umap_images": 5_000,
         "likelihood_images": 1_000,
@@ -230,7 +230,7 @@ class Chapter:
             **self._source,
         }  # fmt: skip
 
-    def student(self, teacher, *, share, channels, epochs=0.2, n_more=0, distortion=1.0):
+    def student(self, teacher, *, share, channels, epochs=0.25, n_more=0, distortion=1.0):
         """Recipe of a convolutional network taught by pseudo-labels, or by a network that was.
 
         Parameters
