@@ -355,8 +355,9 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
         mean, interval = confidence_interval(values)
         ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
         ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
-        if len(values) > 2:  # the interval of two seeds may go beyond what is possible
-            ax.plot(interval, (y, y), color=color, lw=2.5)
+        if len(values) > 2:  # the interval of two seeds is thirteen times their spread
+            ends = np.clip(interval, 0, 100) if percent else interval  # Student's interval may leave what is possible
+            ax.plot(ends, (y, y), color=color, lw=2.5)
         ax.annotate(f"{mean:.2f}", (mean, y), (0, 11), textcoords="offset points", ha="center", fontsize=9)
     for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
         ax.axvline(factor * level, color="0.3", ls=style, lw=1.2, label=label)
