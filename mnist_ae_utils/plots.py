@@ -69,6 +69,7 @@ METHOD_COLORS = {
     "MLP on codes, plain AE": _C[0],
 }
 MARKERS = "osD^vPX*<>"
+INTERVAL_SEEDS = 3  # fewer show no interval: that of two is thirteen times their spread, and would hide every line
 
 
 def show_source(thing):
@@ -151,9 +152,9 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
         at, values = values if isinstance(values, tuple) else (x, values)
         means, intervals = zip(*(confidence_interval(column) for column in np.asarray(values).T), strict=True)
         ax.plot(at, means, marker=marker, ms=5, color=METHOD_COLORS[name], label=name)
-        if len(values) > 2:
+        if len(values) >= INTERVAL_SEEDS:
             ax.fill_between(at, *np.transpose(intervals), color=METHOD_COLORS[name], alpha=0.15, lw=0)
-        else:  # the interval of two seeds is thirteen times their spread, and would hide every line
+        else:
             ax.plot(at, np.transpose(values), ".", ms=4, color=METHOD_COLORS[name], alpha=0.5)
     for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
         ax.axhline(level, color="0.3", ls=style, lw=1.2, label=label)
@@ -355,7 +356,7 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
         mean, interval = confidence_interval(values)
         ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
         ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
-        if len(values) > 2:  # the interval of two seeds is thirteen times their spread
+        if len(values) >= INTERVAL_SEEDS:
             ends = np.clip(interval, 0, 100) if percent else interval  # Student's interval may leave what is possible
             ax.plot(ends, (y, y), color=color, lw=2.5)
         ax.annotate(f"{mean:.2f}", (mean, y), (0, 11), textcoords="offset points", ha="center", fontsize=9)
@@ -383,7 +384,7 @@ def comparison(rows, xlabel, title=None):
             values, at = np.asarray(row[name], dtype=float), y + 0.17 * (i - (len(methods) - 1) / 2)
             mean, interval = confidence_interval(values)
             ax.plot(mean, at, marker, color=METHOD_COLORS[name], ms=7, label=None if y else name)
-            if len(values) > 2:
+            if len(values) >= INTERVAL_SEEDS:
                 ax.plot(interval, (at, at), color=METHOD_COLORS[name], lw=2)
             else:
                 ax.plot(values, np.full(len(values), at), ".", color=METHOD_COLORS[name], ms=4, alpha=0.5)
