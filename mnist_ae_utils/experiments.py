@@ -46,7 +46,7 @@ PROFILES = {
         "seeds": 2,
         "sweep_seeds": 2,
         "train_images": 10_000,
-        "epochs": 7,
+        "epochs": 6,
         "min_steps": 300,
         "umap_images": 1_000,
         "likelihood_images": 100,
@@ -57,7 +57,7 @@ PROFILES = {
         "seeds": 5,
         "sweep_seeds": 3,
         "train_images": 55_000,
-        "epochs": 14,
+        "epochs": 12,
         "min_steps": 1_000,
         "umap_images": 5_000,
         "likelihood_images": 1_000,
@@ -230,7 +230,7 @@ class Chapter:
             **self._source,
         }  # fmt: skip
 
-    def student(self, teacher, *, share, channels, epochs=0.25, n_more=0, distortion=1.0):
+    def student(self, teacher, *, share, channels, epochs=0.33, n_more=0, distortion=1.0):
         """Recipe of a convolutional network taught by pseudo-labels, or by a network that was.
 
         Parameters
