@@ -65,6 +65,9 @@ PROFILES = {
     },
 }
 DEVICES = ("auto", "cpu", "cuda", "mps")
+# Settings of the GNU C library for the workers: what a training step frees is kept for the next one. Otherwise it goes
+# back to the kernel, which clears every page before it gives it out again; convolutions take a quarter longer so.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
 @dataclass
@@ -319,6 +322,7 @@ class Chapter:
         """
         seeds = self.seeds if seeds is None else seeds
         jobs = [(name, recipe, seed) for name, recipe in recipes.items() for seed in seeds]
+        os.environ.update(KEEP_FREED_MEMORY)  # read by workers when they start
         pending = joblib.Parallel(n_jobs=self._workers(len(jobs)), return_as="generator")(
             joblib.delayed(_in_worker)(recipe, seed, code_version(recipe)) for _, recipe, seed in jobs
         )
