@@ -127,12 +127,16 @@ def rows_of_images(rows, errors_against=None, title=None):
     return fig
 
 
+def _plain_ticks(axis):
+    """Plain numbers on a logarithmic axis, at 1, 2 and 5 of each decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_locator(NullLocator())
+
+
 def _log_y(ax):
-    """A logarithmic y axis with plain numbers at 1, 2 and 5 of each decade."""
     ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    ax.yaxis.set_minor_locator(NullLocator())
+    _plain_ticks(ax.yaxis)
 
 
 def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=None, title=None, ax=None):
@@ -331,7 +335,7 @@ def training_against_validation(paths, title=None):
     return fig
 
 
-def intervals(measured, xlabel, title=None, references=None, percent=False, ax=None):
+def intervals(measured, xlabel, title=None, references=None, percent=False, log_x=False, ax=None):
     """One row per method: its seeds as dots, their mean, and its 95% interval as a bar if there are three or more.
 
     Parameters
@@ -342,6 +346,8 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
         Vertical dashed lines by label.
     percent : bool
         Show fractions as percent.
+    log_x : bool
+        A logarithmic axis; what reaches zero runs off its left border.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
@@ -364,6 +370,10 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, ax=N
         ax.axvline(factor * level, color="0.3", ls=style, lw=1.2, label=label)
     ax.set_yticks(range(len(measured)), measured)
     ax.set(xlabel=xlabel, title=title, ylim=(len(measured) - 0.5, -0.7))
+    every = factor * np.concatenate([np.asarray(values, dtype=float) for values in measured.values()])
+    if log_x and (every > 0).any():
+        ax.set(xscale="log", xlim=(0.7 * every[every > 0].min(), None))
+        _plain_ticks(ax.xaxis)
     if references:
         ax.legend(fontsize=9)
     return ax.figure
