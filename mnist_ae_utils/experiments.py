@@ -184,7 +184,9 @@ class Chapter:
             if needed and given is None:
                 raise ValueError(f"a classifier on {inputs!r} needs {name}")
         _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
-        _check_not_negative(epochs=epochs, weight_decay=weight_decay, wrong_labels=wrong_labels)
+        _check_not_negative(epochs=epochs, weight_decay=weight_decay)
+        if not 0 <= wrong_labels < 1:
+            raise ValueError(f"wrong_labels {wrong_labels!r}: use a number from 0 to below 1")
         pool = len(self.data.train)
         n_labels = min(n_labels or pool, pool)
         passes = max(epochs * self.budget["epochs"], self.budget["min_steps"] / math.ceil(n_labels / batch_size))
@@ -252,6 +254,8 @@ class Chapter:
             Strength of the random distortions of the images that it learns.
         """
         _check_not_negative(epochs=epochs, n_more=n_more, distortion=distortion)
+        if not 0 < share <= 1:
+            raise ValueError(f"share {share!r}: use a number above 0, and 1 at most")
         pool = len(self.data.train)
         least = self.budget["min_steps"] / 2 / math.ceil(pool / 128)
         return {

@@ -206,12 +206,20 @@ def test_an_autoencoders_recipe_refuses_what_makes_no_sense(chapter, change, say
         ({"inputs": "codes"}, "needs autoencoder"),
         ({"inputs": "pca"}, "needs n_inputs"),
         ({"inputs": "pixels", "n_labels": 0}, "n_labels 0"),
+        ({"inputs": "pixels", "wrong_labels": 1.0}, "wrong_labels 1.0"),
+        ({"inputs": "pixels", "wrong_labels": -0.1}, "wrong_labels -0.1"),
         ({"inputs": "joint", "autoencoder": {}}, "needs reconstruction_weight"),
     ],
 )
 def test_a_classifiers_recipe_refuses_what_makes_no_sense(chapter, arguments, says):
     with pytest.raises(ValueError, match=says):
         chapter.classifier(**arguments)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_a_students_recipe_refuses_a_share_that_makes_no_sense(chapter, share):
+    with pytest.raises(ValueError, match=f"share {share}"):
+        chapter.student({}, share=share, channels=(2, 2, 2))
 
 
 def test_no_recipes_give_no_runs(chapter):
