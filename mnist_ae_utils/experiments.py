@@ -257,9 +257,10 @@ class Chapter:
         if not 0 < share <= 1:
             raise ValueError(f"share {share!r}: use a number above 0, and 1 at most")
         pool = len(self.data.train)
+        opinion = {"opinion_of": teacher, "pool": pool, **self._source}
         least = self.budget["min_steps"] / 2 / math.ceil(pool / 128)
         return {
-            "model": "ConvClassifier", "options": {"channels": channels}, "teacher": teacher, "share": share,
+            "model": "ConvClassifier", "options": {"channels": channels}, "teacher": opinion, "share": share,
             "n_more": n_more, "epochs": math.ceil(max(least, epochs * self.budget["epochs"])), "pool": pool,
             "distortion": distortion, "batch_size": 128, "learning_rate": 5e-3, "weight_decay": 0.01,
             **self._source,
@@ -465,7 +466,8 @@ def _on_one_thread(recipe, seed):
 def fitter(recipe):
     """The name of the function that trains what a recipe describes."""
     marks = {"beta": "fit_variational", "variational": "fit_semi_supervised", "inputs": "fit_classifier",
-             "umap": "fit_embedding", "n_random": "fit_labeling", "teacher": "fit_student"}  # fmt: skip
+             "umap": "fit_embedding", "n_random": "fit_labeling", "opinion_of": "fit_opinion",
+             "teacher": "fit_student"}  # fmt: skip
     return next((name for mark, name in marks.items() if mark in recipe), "fit_autoencoder")
 
 
@@ -683,28 +685,40 @@ def fit_labeling(recipe, seed):
 def fit_student(recipe, seed):
     """Train the network of a recipe (`Chapter.student`) with one seed; returns a `Run`.
 
-    Its training score is the accuracy on training images, by their true labels.
+    Its training score is the accuracy on training images, by their true labels; its seconds include its teacher's for
+    an opinion, which all students of that teacher share.
     """
-    teacher, start = remembered_run(recipe["teacher"], seed), time.perf_counter()
-    if teacher.diverged:
-        return _diverged(recipe, seed, f"its teacher: {teacher.diverged}")
+    opinion, start = remembered_run(recipe["teacher"], seed), time.perf_counter()
+    if opinion.diverged:
+        return _diverged(recipe, seed, opinion.diverged)
     dataset = load_checked(recipe)
     train = dataset.train.first(recipe["pool"])
-    torch.manual_seed(seed)
-    labels, trust = teach(teacher, train.images)
+    labels, trust = (opinion.state[name].to(recipe["device"]) for name in ("labels", "trust"))
     if recipe["n_more"]:
         asked = trust.argsort(stable=True)[: recipe["n_more"]]
         labels[asked], trust[asked] = train.labels[asked], math.inf
     learned = trust.argsort(descending=True, stable=True)[: math.ceil(recipe["share"] * len(train))]
     splits = {"train": train.first(min(10_000, len(train))), "validation": dataset.validation, "test": dataset.test}
+    torch.manual_seed(seed)
     run = _train(
         recipe, seed, build(recipe).to(recipe["device"]), training.smoothed_classification_loss,
         (train.images[learned], labels[learned]), {name: (x.images, x.labels) for name, x in splits.items()},
         evaluation.accuracy, lambda batch, progress: data.distort(batch, recipe["distortion"]),
     )  # fmt: skip
     if run.history:
-        run.history.seconds = time.perf_counter() - start
+        run.history.seconds = opinion.history.seconds + time.perf_counter() - start
     return run
+
+
+def fit_opinion(recipe, seed):
+    """Ask the teacher of a student for all pseudo-labels (`teach`); the run's state holds "labels" and "trust"."""
+    teacher, start = remembered_run(recipe["opinion_of"], seed), time.perf_counter()
+    if teacher.diverged:
+        return _diverged(recipe, seed, f"its teacher: {teacher.diverged}")
+    torch.manual_seed(seed)
+    labels, trust = teach(teacher, load_checked(recipe).train.first(recipe["pool"]).images)
+    history = training.History(seconds=time.perf_counter() - start)
+    return Run(recipe, seed, {"labels": labels.cpu(), "trust": trust.cpu()}, history, {})
 
 
 def teach(teacher, images):

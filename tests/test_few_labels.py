@@ -126,6 +126,7 @@ def test_the_chain_from_pixels_to_a_student_and_what_more_labels_add(chapter):
     informed = chapter.student(first, share=1.0, channels=(8, 16, 16), epochs=10, n_more=600)
     runs = {name: experiments.remembered_run(recipe, 0) for name, recipe in
             {"taught": taught, "first": first, "second": second, "informed": informed}.items()}  # fmt: skip
+    assert second["teacher"] == informed["teacher"], "the first student is asked for its opinion once"
     assert runs["taught"].scores["train"] > 0.5 and runs["first"].scores["test"] > 0.5
     labels, trust = experiments.teach(runs["first"], chapter.data.train.images)
     assert (labels == chapter.data.train.labels).float().mean() > 0.5 and 0 < trust.min() <= trust.max() <= 1
