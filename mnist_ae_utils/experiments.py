@@ -58,7 +58,7 @@ PROFILES = {
         "sweep_seeds": 3,
         "train_images": 55_000,
         "epochs": 12,
-        "min_steps": 1_000,
+        "min_steps": 600,
         "umap_images": 5_000,
         "likelihood_images": 1_000,
         "codes_per_image": 5_000,
