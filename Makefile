@@ -24,7 +24,7 @@ install: $(READY) ## create .venv with the pinned versions (CPU=1: without CUDA)
 report: $(READY) ## run the notebooks on the quick profile and render the book, into reports/quick
 	$(PYTHON) -m mnist_ae_utils report --profile quick
 
-full: $(READY) ## the report that reports/ holds: 5 seeds, all images, hours
+full: $(READY) ## the report that reports/ holds: 5 seeds, all images, two hours
 	$(PYTHON) -m mnist_ae_utils report --profile full --out reports
 
 test: $(READY) ## check the style and run every test
