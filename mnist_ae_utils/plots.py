@@ -14,7 +14,7 @@ import seaborn as sns
 from IPython.display import Code
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import confusion_matrix
 
 from mnist_ae_utils.evaluation import confidence_interval, image_errors
@@ -264,10 +264,8 @@ def learning_curves(panels, ylabel, title=None):
                 ("validation", ".-", run.history.validation),
             ):
                 ax.plot(steps, values, style, ms=4, color=METHOD_COLORS[split], alpha=0.8, label=split)
-        ax.set(title=name, xlabel="optimizer step", yscale="log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_major_formatter(ScalarFormatter())
-        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set(title=name, xlabel="optimizer step")
+        _log_y(ax)
     handles = dict(zip(*axes.flat[0].get_legend_handles_labels()[::-1], strict=True))
     axes.flat[0].set_ylabel(ylabel)
     axes.flat[-1].legend(handles.values(), handles.keys(), fontsize=9)
@@ -370,9 +368,8 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, log_
         ax.axvline(factor * level, color="0.3", ls=style, lw=1.2, label=label)
     ax.set_yticks(range(len(measured)), measured)
     ax.set(xlabel=xlabel, title=title, ylim=(len(measured) - 0.5, -0.7))
-    every = factor * np.concatenate([np.asarray(values, dtype=float) for values in measured.values()])
-    if log_x and (every > 0).any():
-        ax.set(xscale="log", xlim=(0.7 * every[every > 0].min(), None))
+    if log_x:
+        ax.set_xscale("log")
         _plain_ticks(ax.xaxis)
     if references:
         ax.legend(fontsize=9)
