@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mnist_ae_utils import data, training
+from mnist_ae_utils import data, few_labels, training
 
 BATCH = 1000
 
@@ -201,15 +201,18 @@ def umap_embedding(codes, seed=0, n_components=2, min_dist=0.1, neighbors=None):
     min_dist : float in [0, 1]
         How closely points may lie in the embedding: 0.1 for a picture, 0 to look for clusters.
     neighbors : (array, array), optional
-        Indices and distances (n, k) of each code's nearest ones, itself first; UMAP finds 15 of them unless told.
+        Indices and distances (n, k) of each code's nearest ones, itself first: 15 of them unless told.
     """
     from umap import UMAP  # here, because compiling it takes seconds that most users of this module do not need
 
-    known = {} if neighbors is None else {"n_neighbors": neighbors[0].shape[1], "precomputed_knn": neighbors}
+    codes = _numpy(codes)
+    if neighbors is None:  # the search that UMAP brings along takes longer to compile than this one takes to finish
+        neighbors = few_labels.nearest_codes(codes, 15)
+    known = {"n_neighbors": neighbors[0].shape[1], "precomputed_knn": neighbors}
     with warnings.catch_warnings():  # that with known neighbors it could not embed further points
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
         reducer = UMAP(n_components=n_components, min_dist=min_dist, random_state=seed, n_jobs=1, **known)
-        return reducer.fit_transform(_numpy(codes))
+        return reducer.fit_transform(codes)
 
 
 def embedding_trustworthiness(codes, embedding, n_neighbors=15):

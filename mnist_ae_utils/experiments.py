@@ -47,7 +47,7 @@ PROFILES = {
         "sweep_seeds": 2,
         "train_images": 10_000,
         "epochs": 6,
-        "min_steps": 300,
+        "min_steps": 150,
         "umap_images": 1_000,
         "likelihood_images": 100,
         "codes_per_image": 1_000,
@@ -327,7 +327,7 @@ class Chapter:
         """
         seeds = self.seeds if seeds is None else seeds
         jobs = [(name, recipe, seed) for name, recipe in recipes.items() for seed in seeds]
-        os.environ.update(KEEP_FREED_MEMORY)  # read by workers when they start
+        os.environ.update(KEEP_FREED_MEMORY | os.environ)  # read by workers when they start; the user's own hold
         pending = joblib.Parallel(n_jobs=self._workers(len(jobs)), return_as="generator")(
             joblib.delayed(_in_worker)(recipe, seed, code_version(recipe)) for _, recipe, seed in jobs
         )
@@ -685,8 +685,8 @@ def fit_labeling(recipe, seed):
 def fit_student(recipe, seed):
     """Train the network of a recipe (`Chapter.student`) with one seed; returns a `Run`.
 
-    Its training score is the accuracy on training images, by their true labels; its seconds include its teacher's for
-    an opinion, which all students of that teacher share.
+    It has no training score. Its seconds include its teacher's for an opinion, which all students of that teacher
+    share.
     """
     opinion, start = remembered_run(recipe["teacher"], seed), time.perf_counter()
     if opinion.diverged:
@@ -698,7 +698,7 @@ def fit_student(recipe, seed):
         asked = trust.argsort(stable=True)[: recipe["n_more"]]
         labels[asked], trust[asked] = train.labels[asked], math.inf
     learned = trust.argsort(descending=True, stable=True)[: math.ceil(recipe["share"] * len(train))]
-    splits = {"train": train.first(min(10_000, len(train))), "validation": dataset.validation, "test": dataset.test}
+    splits = {"validation": dataset.validation, "test": dataset.test}
     torch.manual_seed(seed)
     run = _train(
         recipe, seed, build(recipe).to(recipe["device"]), training.smoothed_classification_loss,
