@@ -33,7 +33,7 @@ PROFILES = {
     "smoke": {
         "dataset": "uci-digits",
         "seeds": 2,
-        "sweep_seeds": 2,
+        "sweep_seeds": 1,
         "train_images": 600,
         "epochs": 2,
         "min_steps": 20,
@@ -44,7 +44,7 @@ PROFILES = {
     "quick": {
         "dataset": "auto",
         "seeds": 2,
-        "sweep_seeds": 2,
+        "sweep_seeds": 1,
         "train_images": 10_000,
         "epochs": 6,
         "min_steps": 150,
