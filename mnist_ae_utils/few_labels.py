@@ -6,12 +6,13 @@ Nothing in this module sees a label but the answers to what it asks for.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import entropy
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 N_CLASSES = 10
-STARTS = 10  # of the fit of a mixture: the likeliest of them is kept
+STARTS = 10  # of the fit of a mixture: the most even of them is kept
 
 
 @dataclass
@@ -43,17 +44,38 @@ def nearest_codes(codes, k):
 
 
 def mixture(points, n_components, seed, starts=STARTS):
-    """A Gaussian mixture fitted to `points` (n, d): the likeliest of `starts` fits from different starting points.
+    """A Gaussian mixture fitted to `points` (n, d): the most even of `starts` fits from different starting points.
 
-    A single fit may end where two components share a class and another class has none. Such a fit is less likely, and
-    no label is needed to see that.
+    A single fit may end where two components share a class and two classes share a component. The sizes of its
+    components betray it, if the classes are about equally frequent. Its likelihood need not: a class that falls apart
+    in two, and two that touch, are described best just so.
     """
+    return max(_fits(points, n_components, seed, starts), key=lambda fitted: evenness(fitted.weights_))
+
+
+def _fits(points, n_components, seed, starts):
+    random = np.random.RandomState(seed)  # which every fit draws its start from
     with threadpool_limits(1):  # the matrices are small: threads would spend their time waiting for each other
-        return GaussianMixture(n_components, n_init=starts, random_state=seed).fit(points)
+        return [GaussianMixture(n_components, random_state=random).fit(points) for _ in range(starts)]
+
+
+def evenness(sizes):
+    """How equal `sizes` (k,) are, in [0, 1]: their entropy as a share of that of k equal ones, which is 1."""
+    return float(entropy(sizes) / np.log(len(sizes)))
+
+
+def most_probable(points, fitted):
+    """Index (n_components,) of the point that each component of a mixture holds for most probable.
+
+    It is the one nearest the mean, measured with the component's covariance: where a cluster is long and bent, the
+    point that is nearest in plain distance may be a stranger beside it.
+    """
+    of_components = zip(fitted.means_, fitted.precisions_cholesky_, strict=True)
+    return np.array([int(np.square((points - mean) @ root).sum(1).argmin()) for mean, root in of_components])
 
 
 def ask(points, labels, seed):
-    """Find ten clusters, ask for the label of the image nearest each one's mean, and give it to the whole cluster.
+    """Find ten clusters, ask for the label of the image most probable in each, and give it to the whole cluster.
 
     Parameters
     ----------
@@ -69,12 +91,10 @@ def ask(points, labels, seed):
         A digit that is named twice shows that another one shares a component: see `mend`.
     """
     fitted = mixture(points, N_CLASSES, seed)
-    asked = np.array([nearest(points, mean) for mean in fitted.means_])
-    answers = labels[asked]
-    if len(set(answers)) < N_CLASSES:
-        return mend(points, asked, answers, seed)
-    clusters = fitted.predict(points)
-    return Labeling(asked, clusters, answers[clusters])
+    asked = most_probable(points, fitted)
+    answers, clusters = labels[asked], fitted.predict(points)
+    mended = mend(points, asked, answers, seed) if len(set(answers)) < N_CLASSES else None
+    return mended or Labeling(asked, clusters, answers[clusters])
 
 
 def ask_at_random(points, labels, n_labels, seed):
@@ -99,24 +119,23 @@ def nearest(points, center):
 def mend(points, asked, answers, seed):
     """Clusters for a digit that was asked for twice and another that never was, without asking again.
 
-    Mixtures are fitted from new starting points, with one component more if need be. A component that holds images
-    already asked for takes the label of the one nearest its mean; if then just one component is without label, and one
-    digit, they belong together. Where no fit works out so, unlabelled components take the nearest label.
+    Mixtures are fitted from new starting points, with as many components and with one more. A component that holds
+    images already asked for takes the label of the one nearest its mean; if then just one component is without label,
+    and one digit, they may belong together. Of the fits that work out so, that is taken which makes the ten labels most
+    equally frequent. Returns a `Labeling`, or None where no fit works out so.
     """
-    for n_components in (N_CLASSES, N_CLASSES + 1):
-        fitted = mixture(points, n_components, seed + 1)
+    found = []
+    for fitted in (fit for extra in (0, 1) for fit in _fits(points, N_CLASSES + extra, seed + 1, STARTS)):
         clusters = fitted.predict(points)
-        names = np.full(n_components, -1)
+        names = np.full(fitted.n_components, -1)
         for component in set(clusters[asked]):
             inside = np.flatnonzero(clusters[asked] == component)
             names[component] = answers[inside[nearest(points[asked[inside]], fitted.means_[component])]]
         unlabelled, missing = np.flatnonzero(names < 0), set(range(N_CLASSES)) - set(names)
         if len(unlabelled) == len(missing) == 1:
             names[unlabelled] = missing.pop()
-            return Labeling(asked, clusters, names[clusters], mended=True)
-    for component in unlabelled:
-        names[component] = answers[nearest(points[asked], fitted.means_[component])]
-    return Labeling(asked, clusters, names[clusters])
+            found.append(Labeling(asked, clusters, names[clusters], mended=True))
+    return max(found, key=lambda labeling: evenness(np.bincount(labeling.labels, minlength=N_CLASSES)), default=None)
 
 
 def agreement(labels, neighbors):
