@@ -104,10 +104,10 @@ def console_errors(browser):
 
 
 def requested(browser):
-    """Addresses that the page asked for, data written into it aside."""
+    """Addresses that the page asked for; data written into it, and what the browser's own pages ask for, aside."""
     messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith(("data:", "blob:"))]
+    return [url for url in urls if not url.startswith(("data:", "blob:", "chrome:"))]
 
 
 def test_every_page_loads_whole_from_the_folder(book, browser):
