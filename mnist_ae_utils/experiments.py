@@ -55,7 +55,7 @@ PROFILES = {
     "full": {
         "dataset": "auto",
         "seeds": 5,
-        "sweep_seeds": 3,
+        "sweep_seeds": 5,
         "train_images": 55_000,
         "epochs": 12,
         "min_steps": 600,
@@ -106,7 +106,11 @@ class Run:
 
 @dataclass
 class Chapter:
-    """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`."""
+    """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`.
+
+    Sweeps take the `sweep_seeds`, which are fewer than `seeds` in the short profiles; a sweep on which no verdict rests
+    takes three of them at most.
+    """
 
     data: data.Dataset
     budget: dict
@@ -201,8 +205,8 @@ class Chapter:
             "reconstruction_weight": reconstruction_weight,
         } | ({"wrong_labels": wrong_labels} if wrong_labels else {})  # fmt: skip
 
-    def embedding(self, autoencoder=None, *, umap=True, n_neighbors=20):
-        """Recipe of the points in which clusters are looked for, of all training images.
+    def embedding(self, autoencoder=None, *, umap=True, n_neighbors=20, n_images=None):
+        """Recipe of the points in which clusters are looked for, one for each of the first `n_images` training images.
 
         Parameters
         ----------
@@ -212,15 +216,18 @@ class Chapter:
             Whether the points are a UMAP embedding, in ten dimensions, or the codes or pixels themselves.
         n_neighbors : int
             Of each image, for UMAP and for `few_labels.agreement`.
+        n_images : int, optional
+            The profile's number of training images unless told; never more than that.
         """
-        _check(n_neighbors=n_neighbors)
+        pool = len(self.data.train)
+        _check(n_neighbors=n_neighbors, n_images=1 if n_images is None else n_images)
         return {
-            "autoencoder": autoencoder, "umap": umap, "n_neighbors": n_neighbors, "pool": len(self.data.train),
-            **self._source,
+            "autoencoder": autoencoder, "umap": umap, "n_neighbors": n_neighbors,
+            "pool": min(n_images or pool, pool), **self._source,
         }  # fmt: skip
 
     def labeling(self, embedding, n_random=None):
-        """Recipe of pseudo-labels for all training images, spread from a few labels that are asked for.
+        """Recipe of pseudo-labels for all images of an embedding, spread from a few labels that are asked for.
 
         Parameters
         ----------
@@ -236,7 +243,7 @@ class Chapter:
         }  # fmt: skip
 
     def student(self, teacher, *, share, channels, epochs=0.33, n_more=0, distortion=1.0):
-        """Recipe of a convolutional network taught by pseudo-labels, or by a network that was.
+        """Recipe of a convolutional network taught by pseudo-labels, or by a network that was, on the same images.
 
         Parameters
         ----------
@@ -247,7 +254,7 @@ class Chapter:
         channels : (int, int, int)
             Of the `ConvClassifier`.
         epochs : float
-            Multiple of the profile's, with at least half of the profile's `min_steps` steps.
+            Multiple of the profile's passes, over these images; at least half of the profile's `min_steps` steps.
         n_more : int
             So many further labels are asked for, of the images that are trusted least.
         distortion : float
@@ -256,7 +263,7 @@ class Chapter:
         _check_not_negative(epochs=epochs, n_more=n_more, distortion=distortion)
         if not 0 < share <= 1:
             raise ValueError(f"share {share!r}: use a number above 0, and 1 at most")
-        pool = len(self.data.train)
+        pool = teacher["embedding"]["pool"] if "embedding" in teacher else teacher["pool"]
         opinion = {"opinion_of": teacher, "pool": pool, **self._source}
         least = self.budget["min_steps"] / 2 / math.ceil(pool / 128)
         return {

@@ -28,6 +28,8 @@ def test_the_profiles_parameters_and_their_limits():
     chapter = experiments.begin("01_x", "smoke", seeds=1)
     assert chapter.data.name == "uci-digits" and chapter.seeds == chapter.sweep_seeds == [0]
     assert len(chapter.data.train) == experiments.PROFILES["smoke"]["train_images"]
+    full = experiments.begin("01_x", "full", "uci-digits")
+    assert len(full.seeds) == len(full.sweep_seeds) == 5, "verdicts of the full report rest on five seeds"
     for arguments, allowed in [
         ({"profile": "fast"}, "smoke, quick, full"),
         ({"profile": "smoke", "seeds": 0}, "at least 1"),

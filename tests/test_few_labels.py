@@ -167,6 +167,22 @@ def test_the_chain_from_pixels_to_a_student_and_what_more_labels_add(chapter):
     assert runs["informed"].scores["test"] > max(0.85, runs["second"].scores["test"]), "all its labels are true"
 
 
+def test_a_chain_on_some_images_clusters_labels_and_teaches_with_these_alone(chapter):
+    points = chapter.embedding(None, umap=False, n_images=200)
+    taught = chapter.labeling(points)
+    first = chapter.student(taught, share=0.9, channels=(8, 16, 16))
+    second = chapter.student(first, share=1.0, channels=(8, 16, 16))
+    state = experiments.remembered_run(points, 0).state
+    assert torch.equal(state["points"], chapter.data.train.images[:200].flatten(1)) and state["neighbors"].max() < 200
+    assert experiments.remembered_run(taught, 0).state["labels"].shape == (200,)
+    for student in (first, second):
+        assert experiments.remembered_run(student["teacher"], 0).state["labels"].shape == (200,)
+        assert not experiments.remembered_run(student, 0).diverged
+    assert chapter.embedding(None, n_images=10**6) == chapter.embedding(None), "no more than there are"
+    with pytest.raises(ValueError, match="n_images 0"):
+        chapter.embedding(None, n_images=0)
+
+
 def test_what_stands_on_a_diverged_autoencoder_has_diverged(chapter):
     broken = chapter.autoencoder("LinearAutoencoder", 4, learning_rate=1e15, epochs=5)
     student = chapter.student(chapter.labeling(chapter.embedding(broken)), share=0.9, channels=(8, 16, 16))
