@@ -34,6 +34,7 @@ PROFILES = {
         "dataset": "uci-digits",
         "seeds": 2,
         "sweep_seeds": 1,
+        "trial_seeds": 1,
         "train_images": 600,
         "epochs": 2,
         "min_steps": 20,
@@ -45,6 +46,7 @@ PROFILES = {
         "dataset": "auto",
         "seeds": 2,
         "sweep_seeds": 1,
+        "trial_seeds": 1,
         "train_images": 10_000,
         "epochs": 6,
         "min_steps": 150,
@@ -56,6 +58,7 @@ PROFILES = {
         "dataset": "auto",
         "seeds": 5,
         "sweep_seeds": 5,
+        "trial_seeds": 3,
         "train_images": 55_000,
         "epochs": 12,
         "min_steps": 600,
@@ -108,14 +111,15 @@ class Run:
 class Chapter:
     """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`.
 
-    Sweeps take the `sweep_seeds`, which are fewer than `seeds` in the short profiles; a sweep on which no verdict rests
-    takes three of them at most.
+    Sweeps on which a verdict rests take the `sweep_seeds`, those that only explore the `trial_seeds`: as many as the
+    profile says, but no more than `seeds`.
     """
 
     data: data.Dataset
     budget: dict
     seeds: list
     sweep_seeds: list
+    trial_seeds: list
     device: str
     results: evaluation.Results
 
@@ -407,9 +411,11 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto"):
     if loaded.notice:
         display(Markdown(f"> ### {loaded.notice}"))
     n_seeds = seeds or budget["seeds"]
-    n_sweep = min(n_seeds, budget["sweep_seeds"])
+    n_sweep, n_trial = (min(n_seeds, budget[kind]) for kind in ("sweep_seeds", "trial_seeds"))
     results = evaluation.Results(notebook, loaded.name)
-    return Chapter(loaded, budget, list(range(n_seeds)), list(range(n_sweep)), device, results)
+    return Chapter(
+        loaded, budget, list(range(n_seeds)), list(range(n_sweep)), list(range(n_trial)), device, results
+    )  # fmt: skip
 
 
 def choose_device(device="auto"):

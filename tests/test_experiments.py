@@ -30,6 +30,7 @@ def test_the_profiles_parameters_and_their_limits():
     assert len(chapter.data.train) == experiments.PROFILES["smoke"]["train_images"]
     full = experiments.begin("01_x", "full", "uci-digits")
     assert len(full.seeds) == len(full.sweep_seeds) == 5, "verdicts of the full report rest on five seeds"
+    assert len(full.trial_seeds) == 3, "what only explores takes three"
     for arguments, allowed in [
         ({"profile": "fast"}, "smoke, quick, full"),
         ({"profile": "smoke", "seeds": 0}, "at least 1"),
