@@ -241,10 +241,7 @@ class Chapter:
             Of so many images the label is asked for that chance chooses (`few_labels.ask_at_random`).
         """
         _check(n_random=1 if n_random is None else n_random)
-        return {
-            "embedding": embedding, "n_random": n_random,
-            **self._source,
-        }  # fmt: skip
+        return {"embedding": embedding, "n_random": n_random, "pool": embedding["pool"], **self._source}
 
     def student(self, teacher, *, share, channels, epochs=0.33, n_more=0, distortion=1.0):
         """Recipe of a convolutional network taught by pseudo-labels, or by a network that was, on the same images.
@@ -267,7 +264,7 @@ class Chapter:
         _check_not_negative(epochs=epochs, n_more=n_more, distortion=distortion)
         if not 0 < share <= 1:
             raise ValueError(f"share {share!r}: use a number above 0, and 1 at most")
-        pool = teacher["embedding"]["pool"] if "embedding" in teacher else teacher["pool"]
+        pool = teacher["pool"]
         opinion = {"opinion_of": teacher, "pool": pool, **self._source}
         least = self.budget["min_steps"] / 2 / math.ceil(pool / 128)
         return {
@@ -411,11 +408,11 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto"):
     if loaded.notice:
         display(Markdown(f"> ### {loaded.notice}"))
     n_seeds = seeds or budget["seeds"]
-    n_sweep, n_trial = (min(n_seeds, budget[kind]) for kind in ("sweep_seeds", "trial_seeds"))
+    seeds, sweep_seeds, trial_seeds = (
+        list(range(min(n_seeds, n))) for n in (n_seeds, budget["sweep_seeds"], budget["trial_seeds"])
+    )
     results = evaluation.Results(notebook, loaded.name)
-    return Chapter(
-        loaded, budget, list(range(n_seeds)), list(range(n_sweep)), list(range(n_trial)), device, results
-    )  # fmt: skip
+    return Chapter(loaded, budget, seeds, sweep_seeds, trial_seeds, device, results)
 
 
 def choose_device(device="auto"):
@@ -685,7 +682,7 @@ def fit_labeling(recipe, seed):
     embedded, start = remembered_run(recipe["embedding"], seed), time.perf_counter()
     if embedded.diverged:
         return _diverged(recipe, seed, embedded.diverged)
-    labels = load_checked(recipe).train.first(recipe["embedding"]["pool"]).labels.cpu().numpy()
+    labels = load_checked(recipe).train.first(recipe["pool"]).labels.cpu().numpy()
     points, n_random = embedded.state["points"].numpy(), recipe["n_random"]
     found = (
         few_labels.ask_at_random(points, labels, n_random, seed) if n_random else few_labels.ask(points, labels, seed)
@@ -735,7 +732,7 @@ def fit_opinion(recipe, seed):
 
 
 def teach(teacher, images):
-    """What a `Run` of `Chapter.labeling` or `Chapter.student` says of all training images.
+    """What a `Run` of `Chapter.labeling` says of its images, or one of `Chapter.student` of any.
 
     Returns
     -------
