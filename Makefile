@@ -14,7 +14,7 @@ $(error $(VENV) holds the CUDA build of torch. To replace it, remove the folder 
 endif
 endif
 
-.PHONY: help install report full test lab bench lock clean
+.PHONY: help install report full test lab cells bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
@@ -29,10 +29,13 @@ full: $(READY) ## the report that reports/ holds: 5 seeds, all images, two hours
 
 test: $(READY) ## check the style and run every test
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest --numprocesses logical --dist worksteal
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	cd notebooks && ../$(PYTHON) -m jupyter lab
+
+cells: $(READY) ## write the package's text into the notebook cells that show it
+	$(PYTHON) tests/cells.py
 
 bench: $(READY) ## time a training step against a DataLoader loop
 	$(PYTHON) -m mnist_ae_utils bench
@@ -62,5 +65,5 @@ lock: ## resolve requirements.lock anew
 	  --extra test --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove what is built; keeps the environment, the data, finished trainings and reports/
-	rm -rf reports/quick reports/smoke reports/html .pytest_cache .ruff_cache *.egg-info
+	rm -rf reports/quick reports/quick-* reports/smoke reports/smoke-* reports/html .pytest_cache .ruff_cache *.egg-info
 	find mnist_ae_utils tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,29 +1,31 @@
 """Images and labels as in-memory tensors, split into train, validation and test.
 
-`load` finds MNIST (or a dataset in its format), checks the files and returns tensors; it downloads only what
-is missing. The last part of this module chooses labels, and corrupts labels and images.
+`load` finds MNIST (or a dataset in its format), checks the files and returns tensors; it downloads only what is
+missing. `from_folder` and `from_arrays` make a dataset of a reader's own images, `frame` puts one picture into MNIST's
+frame. The last part of this module chooses whose labels are shown, and makes some of them wrong.
 """
 
 import gzip
 import hashlib
-import http.client
 import math
 import os
 import time
-import urllib.request
 import warnings
 import zlib
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
+import pooch
+import requests
 import torch
 import torch.nn.functional as F
 import torchvision.datasets
+from PIL import Image, ImageOps
+from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torchvision.transforms.v2.functional import gaussian_blur
 from tqdm import tqdm
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "uci-digits")
@@ -35,21 +37,31 @@ TORCHVISION = {
     "fashion-mnist": torchvision.datasets.FashionMNIST,
     "kmnist": torchvision.datasets.KMNIST,
 }
-MNIST_MD5 = {  # of the original files, uncompressed
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-FILES = tuple(MNIST_MD5)  # the other two datasets use the same names
+FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+CONTENT_MD5 = {  # of FILES, uncompressed
+    "mnist": (
+        "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+        "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
+    ),
+    "fashion-mnist": (
+        "f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
+        "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965",
+    ),
+    "kmnist": (
+        "92be26ec9822e900ac425d0a0aa84ced", "949e75301f8813e0dc5800dcc320fc52",
+        "bf305b8cd328700fbc17f5acbc2856d2", "9f55f451c0988b028eccdf7d5cc265ab",
+    ),
+}  # fmt: skip
 
 SOCKET_TIMEOUT_S = 10  # to connect, and between two pieces of an answer
 DOWNLOAD_LIMIT_S = 600  # for one file from one mirror, however slowly it trickles in
+pooch.get_logger().setLevel("ERROR")  # a progress bar and one clear error say as much
 
 NOT_MNIST = (
     "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), "
     "enlarged into MNIST's frame. Numbers measured on them do not compare with published MNIST figures."
 )
+OWN_IMAGES = "THESE ARE YOUR OWN IMAGES: numbers measured on them do not compare with published figures."
 GET_DATA = (
     "connect to the network, or set MNIST_DATA_DIR to a folder that holds the four files "
     f"({', '.join(FILES)}, or their .gz), and run `mnist-ae data`"
@@ -89,19 +101,54 @@ class Split:
         """Return the split with its tensors on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
 
+    @cached_property
+    def _arrays(self):
+        """The same memory as NumPy arrays, always the same two: joblib shares them between worker processes."""
+        return self.images.cpu().numpy(), self.labels.cpu().numpy()
+
+    def __reduce__(self):
+        return _shared_split, (*self._arrays, self.fingerprint())
+
+    def fingerprint(self):
+        """Device and hash of images and labels, computed again only where these were changed in place."""
+        tensors = self.images, self.labels
+        versions = None if any(t.is_inference() for t in tensors) else [t._version for t in tensors]
+        if versions is None or self.__dict__.get("_hashed", (None,))[0] != versions:
+            content = hashlib.sha1(usedforsecurity=False)
+            for tensor in tensors:
+                content.update(np.ascontiguousarray(tensor.cpu().numpy()))
+            of = self.images.device.type, tuple(self.images.shape), content.hexdigest()
+            self.__dict__["_hashed"] = versions, of
+        return self.__dict__["_hashed"][1]
+
+
+def _shared_split(images, labels, fingerprint):
+    """A split in a worker process, over arrays that it shares with others: what they hold was hashed before."""
+    split = Split(torch.from_numpy(images), torch.from_numpy(labels))
+    split.__dict__["_hashed"] = [0, 0], fingerprint
+    return split
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset, split and ready for use."""
 
-    name: str  # one of DATASETS, but never "auto"
+    name: str  # one of DATASETS, but never "auto"; or what a reader called it
     source: str  # where it was read from, without this machine's paths
     checksum: str  # MD5 of images and labels, whatever format they were stored in
     train: Split
     validation: Split
     test: Split
     notice: str  # "", or what every reader of the results must know
-    class_names: tuple  # of 10 str
+    class_names: tuple  # of 10 str, by label
+
+    def first(self, n):
+        """Return the dataset with only the first `n` training images: see `Split.first`."""
+        return replace(self, train=self.train.first(n))
+
+    def fingerprint(self):
+        """What a run depends on: see `fingerprints`."""
+        return self.name, *(split.fingerprint() for split in (self.train, self.validation, self.test))
 
 
 # ---------------------------------------------------------------------------------------------------- loading
@@ -116,7 +163,8 @@ def load(name="auto", device="cpu"):
 
     Parameters
     ----------
-    name : str, one of `DATASETS`
+    name : str, path or Dataset
+        One of `DATASETS`, a folder of pictures (see `from_folder`), or a dataset made before.
     device : str or torch.device on which the tensors shall be
 
     Returns
@@ -130,15 +178,18 @@ def load(name="auto", device="cpu"):
     DataError
         If the name is unknown, a file is damaged (with "auto" too), or the named dataset cannot be had.
     """
-    if name not in DATASETS:
+    if isinstance(name, Dataset):
+        dataset = name
+    elif isinstance(name, Path) or (isinstance(name, str) and name not in ("", *DATASETS) and _given(name).is_dir()):
+        dataset = from_folder(name)
+    elif name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; choose one of: {', '.join(DATASETS)}")
-    wanted = "mnist" if name == "auto" else name
-    if name == "uci-digits":
+    elif name == "uci-digits":
         dataset = _read_digits()
     else:
+        wanted = "mnist" if name == "auto" else name
         try:
-            folder, source = _locate(wanted, retry=name != "auto")
-            dataset = _read_folder(wanted, folder, source)
+            dataset = _read_folder(wanted, *_locate(wanted, retry=name != "auto"))
         except _DownloadFailed as error:
             if name != "auto":
                 raise DataError(f"{error}. Either {GET_DATA}; or use dataset uci-digits.") from None
@@ -161,16 +212,19 @@ def describe(dataset):
 _failures = {}  # dataset -> why its download failed, so that "auto" tries only once a process
 
 
+def _given(path):
+    """A path that the reader gave: notebooks run in notebooks/, where one relative to the project must work too."""
+    path = Path(os.path.expanduser(path))
+    return path if path.exists() else PROJECT_ROOT / path
+
+
 def _locate(name, retry):
     """Return the folder that holds the four files, downloading what data/ lacks, and its name for readers."""
     layout = f"{TORCHVISION[name].__name__}/raw"
-    if os.environ.get("MNIST_DATA_DIR"):
-        given = Path(os.environ["MNIST_DATA_DIR"]).expanduser()
-        if not given.exists():  # notebooks run in notebooks/, where a path relative to the project must work too
-            given = PROJECT_ROOT / given
+    if given := os.environ.get("MNIST_DATA_DIR"):
         for sub in (f"/{layout}", "") if name == "mnist" else (f"/{layout}",):
-            folder = Path(f"{given}{sub}")
-            missing = _missing(folder)
+            folder = Path(f"{_given(given)}{sub}")
+            missing = [file for file in FILES if not _find(folder, file)]
             if not missing:
                 return folder, f"IDX files in $MNIST_DATA_DIR{sub}"
             if len(missing) < len(FILES):
@@ -178,36 +232,28 @@ def _locate(name, retry):
                     f"{folder} is incomplete: {', '.join(missing)} missing. Add it (a .gz will do), or unset "
                     "MNIST_DATA_DIR and run `mnist-ae data`."
                 )
-        given = os.environ["MNIST_DATA_DIR"]
         warnings.warn(f"MNIST_DATA_DIR={given} has no files of {name}; trying the next source", stacklevel=3)
     folder = PROJECT_ROOT / "data" / layout
-    for file in _missing(folder):
-        if name in _failures and not retry:
-            raise _DownloadFailed(_failures[name])
-        _download(name, f"{file}.gz", folder)
+    for file in FILES:
+        if not _find(folder, file):
+            if name in _failures and not retry:
+                raise _DownloadFailed(_failures[name])
+            _download(name, f"{file}.gz", folder)
     return folder, f"IDX files in data/{layout}"
 
 
-def _missing(folder):
-    return [file for file in FILES if not (folder / file).is_file() and not (folder / f"{file}.gz").is_file()]
+def _find(folder, file):
+    """The path of one of FILES, also as archives unpack it (train-images.idx3-ubyte), or None."""
+    paths = (folder / f"{name}{end}" for end in ("", ".gz") for name in (file, file.replace("-idx", ".idx")))
+    return next((path for path in paths if path.is_file()), None)
 
 
 @lru_cache(maxsize=1)
 def _read_folder(name, folder, source):
     """Read and check four IDX files, and hold out a twelfth of the training images for validation."""
-    paths = [folder / file if (folder / file).is_file() else folder / f"{file}.gz" for file in FILES]
-    arrays = [_read_idx(name, path) for path in paths]
-    for i in (0, 2):
-        if len(arrays[i]) != len(arrays[i + 1]):
-            raise DataError(
-                f"{paths[i]} has {len(arrays[i]):,} images but {paths[i + 1].name} has "
-                f"{len(arrays[i + 1]):,} labels: one of the two is wrong. {CURE}"
-            )
+    arrays = [_read_idx(name, file, _find(folder, file)) for file in FILES]
     class_names = "0123456789" if name == "mnist" else TORCHVISION[name].classes
-    try:
-        return _dataset(name, source, _checksum(arrays), *arrays, len(arrays[0]) // 12, class_names)
-    except ValueError as error:  # hand-made files with too few images of a class
-        raise DataError(f"{folder} is too small to hold out validation images: {error}") from None
+    return _dataset(name, source, _checksum(arrays), *arrays, len(arrays[0]) // 12, class_names)
 
 
 @lru_cache(maxsize=1)
@@ -267,50 +313,29 @@ def _ranks(labels, random):
 # ---------------------------------------------------------------------------------------- files and downloads
 
 
-def _read_idx(name, path):
-    """Return the uint8 array in an IDX file, (n, 28, 28) images or (n,) labels; damage is a DataError."""
+def _read_idx(name, file, path):
+    """The uint8 array in one of FILES, (n, 28, 28) images or (n,) labels; DataError if it is not the published one."""
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is unreadable, truncated or damaged: {error}. {CURE}") from None
-    shape = (28, 28) if "images" in path.name else ()
-    problem = _idx_problem(content, shape)
-    found, expected = _md5(raw), _known_md5(name, path.name)
-    if name == "mnist" and path.suffix == ".gz":  # compressed anew, it is as good
-        found, expected = _md5(content), _known_md5(name, path.stem)
-    if not problem and expected not in (found, None):
-        problem = f"damaged: its MD5 is {found}, expected {expected}"
-    if problem:
-        raise DataError(f"{path} is {problem}. {CURE}")
+    shape, known = (28, 28) if "images" in file else (), CONTENT_MD5[name][FILES.index(file)]
+    if _md5(content) != known and (file + ".gz", _md5(raw)) not in TORCHVISION[name].resources:
+        raise DataError(f"{path} is {_problem(content, shape, known)}. {CURE}")
     return np.frombuffer(content, dtype=np.uint8, offset=8 + 4 * len(shape)).reshape(-1, *shape)
 
 
-def _idx_problem(content, shape):
-    """Say what is wrong with the bytes of an IDX file whose items have `shape`; "" if nothing is."""
-    start = 8 + 4 * len(shape)
-    if len(content) < start:
-        return f"truncated: {len(content):,} bytes, less than its header of {start}"
-    magic, count, *sides = np.frombuffer(content[:start], dtype=">u4").tolist()
-    size = start + count * math.prod(shape)
+def _problem(content, shape, known):
+    """Say what is wrong with the bytes of an IDX file whose items should have `shape`."""
+    magic, count = np.frombuffer(content[:8].ljust(8, b"\0"), dtype=">u4").tolist()
+    size = 8 + 4 * len(shape) + count * math.prod(shape)
     if magic != 0x0801 + len(shape):  # 8: unsigned bytes; then the number of dimensions
-        return f"not the IDX file its name promises: magic number {magic}, expected {0x0801 + len(shape)}"
-    if tuple(sides) != shape:
-        return f"not of 28x28 images: its header says {sides[0]}x{sides[1]}"
+        return f"not the IDX file that its name promises: it begins with {content[:8]!r}"
     if len(content) < size:
-        return f"truncated: {len(content):,} of {size:,} bytes for the {count:,} items its header counts"
-    if len(content) > size:
-        return f"too long: {len(content):,} bytes, not {size:,}, for the {count:,} items its header counts"
-    if count == 0:
-        return "empty: its header counts 0 items"
-    if not shape and max(content[start:]) > 9:
-        return f"damaged: it has a label {max(content[start:])}"
-    return ""
-
-
-def _known_md5(name, file):
-    known = dict(TORCHVISION[name].resources)
-    return (known | MNIST_MD5 if name == "mnist" else known).get(file)
+        return f"truncated: {len(content):,} of {size:,} bytes for the {count:,} items that its header counts"
+    whose = "".join(f" ({name})" for name, sums in CONTENT_MD5.items() if _md5(content) in sums)
+    return f"not the published file: {len(content):,} bytes with MD5 {_md5(content)}{whose}, expected {known}"
 
 
 def _md5(content):
@@ -323,50 +348,267 @@ def _checksum(arrays):
 
 def _download(name, file, folder):
     """Download one file from the first mirror that delivers it whole."""
-    reasons = []
+    known, reasons = dict(TORCHVISION[name].resources)[file], []
     for mirror in TORCHVISION[name].mirrors:
-        try:
-            content = _fetch(mirror + file)
-        except (OSError, http.client.HTTPException) as error:
+        try:  # the final name appears only once the file is whole and checked
+            pooch.retrieve(mirror + file, f"md5:{known}", file, folder, downloader=_fetch)
+            return
+        except _DownloadFailed as error:
             reasons.append(f"{mirror}: {error}")
-            continue
-        if _md5(content) == _known_md5(name, file):
-            break
-        reasons.append(f"{mirror}: {len(content):,} bytes came, with a wrong MD5")
-    else:
-        raise _DownloadFailed(f"{file} of {name} could not be downloaded ({'; '.join(reasons)})")
-    # The final name appears only once the file is whole; the process id keeps parallel downloads apart.
-    part = folder / f"{file}.{os.getpid()}.part"
+        except ValueError:
+            reasons.append(f"{mirror}: what came is not the published file, its MD5 is another")
+        except OSError as error:
+            raise DataError(
+                f"{folder / file} cannot be written: {error.strerror or error}. Make room and allow writing there, or "
+                "set MNIST_DATA_DIR to a folder that holds the files."
+            ) from None
+    raise _DownloadFailed(f"{file} of {name} could not be downloaded ({'; '.join(reasons)})")
+
+
+def _fetch(url, path, _):
+    """Write what `url` holds to `path`. Unlike pooch's own downloader, it gives up on a trickle as well."""
+    end, pieces = time.monotonic() + DOWNLOAD_LIMIT_S, []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, folder / file)
-    except OSError as error:
-        raise DataError(
-            f"{folder / file} ({len(content):,} bytes) cannot be written: {error}. Make room and allow "
-            "writing there, or set MNIST_DATA_DIR to a folder that holds the files."
-        ) from None
-    finally:
-        if part.exists():
-            part.unlink()
+        headers = {"Accept-Encoding": "identity"}  # no server shall pack the .gz once more
+        with requests.get(url, stream=True, timeout=SOCKET_TIMEOUT_S, headers=headers) as answer:
+            answer.raise_for_status()
+            size = int(answer.headers.get("Content-Length", 0)) or None
+            with tqdm(total=size, desc=url.split("/")[-1], unit="B", unit_scale=True) as progress:
+                while piece := answer.raw.read1(1 << 16):  # returns at every packet
+                    pieces.append(piece)
+                    progress.update(len(piece))
+                    if time.monotonic() > end:
+                        raise TimeoutError(f"not finished after {DOWNLOAD_LIMIT_S} seconds")
+    except Exception as error:  # of a dozen kinds: for an impossible host name alone, three libraries raise their own
+        raise _DownloadFailed(f"{type(error).__name__}: {_reason(error)}") from None
+    Path(path).write_bytes(b"".join(pieces))
+    os.chmod(path, 0o644)  # temporary files are for their owner only, but data may be shared
 
 
-def _fetch(url):
-    """Return what `url` holds; OSError or HTTPException if it refuses, stalls or takes too long."""
-    end = time.monotonic() + DOWNLOAD_LIMIT_S
-    request = urllib.request.Request(url, headers={"User-Agent": "mnist-ae-utils"})
-    with urllib.request.urlopen(request, timeout=SOCKET_TIMEOUT_S) as response:
-        pieces = []
-        with tqdm(total=response.length, desc=url.split("/")[-1], unit="B", unit_scale=True) as progress:
-            while piece := response.read1(1 << 16):  # returns at every packet, so a trickle meets the limit
-                pieces.append(piece)
-                progress.update(len(piece))
-                if time.monotonic() > end:
-                    raise TimeoutError(f"not finished after {DOWNLOAD_LIMIT_S} seconds")
-    return b"".join(pieces)
+def _reason(error):
+    """What lies at the bottom of an exception: requests wraps "Connection refused" three times."""
+    inner = [e for e in (error.__cause__, getattr(error, "reason", None), *error.args) if isinstance(e, Exception)]
+    return _reason(inner[0]) if inner else str(error) or type(error).__name__
 
 
-# ------------------------------------------------------- choosing labels, corrupting labels and images
+# --------------------------------------------------------------------------------------- a reader's own images
+
+
+def frame(image):
+    """Put one picture of a digit into MNIST's frame, so that a network trained on MNIST can read it.
+
+    The picture becomes gray, paper 0 and ink 1, whichever of them is darker: the border shows the paper, whose
+    brightness may change slowly from side to side, as in a photo. Then follows what was done to MNIST's digits (LeCun
+    et al. 1998, "Gradient-based learning applied to document recognition"): the ink is cropped, scaled so that its
+    longer side has 20 pixels, and placed with its center of mass in the middle of 28x28. Write one digit on plain
+    paper with a thick pen (a tenth of the digit's height), and leave a border.
+
+    Parameters
+    ----------
+    image : array, Tensor, PIL image, or path of a picture
+        (h, w) gray, (h, w, 3) in color or (h, w, 4) with transparency, at least 8x8 pixels; numbers of any type.
+
+    Returns
+    -------
+    Tensor (1, 28, 28)
+        float32 in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, a value is infinite or not a number, or nothing stands out from the background. For a
+        path, it is a DataError, as it is if there is no picture.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _framed(read_picture(image), image)
+    gray = _gray(image)
+    height, width = (max(8, round(side * min(1, 400 / max(gray.shape)))) for side in gray.shape)
+    gray = _resize(gray - min(gray.min(), 0), height, width)  # fewer pixels, less noise
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    border, margin = np.ones_like(gray, bool), max(1, min(height, width) // 20)
+    border[margin:-margin, margin:-margin] = False
+    border &= np.abs(gray - np.median(gray[border])) <= np.ptp(gray) / 4  # where it is not inked
+    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)  # the paper: this quadratic, by least squares
+    paper = surface @ np.linalg.lstsq(surface[border], gray[border], rcond=None)[0]
+    ink = gray - paper  # what stands out most, lighter or darker
+    if ink.max() < -ink.min():
+        ink = -ink / (paper / paper.max()).clip(0.1)  # darker than the paper, and the less so where there is less light
+    noise = np.quantile(np.abs(ink[border]), 0.8)
+    if ink.max() <= max(5 * noise, 0.02 * gray.max()):
+        raise ValueError("is blank: nothing stands out from the background")
+    ink = (ink - 3 * noise).clip(0)
+    parts = ndimage.label(ink > 0.1 * ink.max(), np.ones((3, 3)))[0]
+    amounts = np.bincount(parts.flat, np.where(parts, ink, 0).flat)
+    ink = ink[ndimage.find_objects((amounts >= amounts.max() / 50)[parts].astype(int))[0]]  # cropped, but for specks
+    ink = _resize(ink, *(max(1, round(20 * side / max(ink.shape))) for side in ink.shape))
+    center = ndimage.center_of_mass(ink)
+    top, left = (int(np.clip(math.floor(14.5 - c), 0, 28 - side)) for c, side in zip(center, ink.shape, strict=True))
+    framed = torch.zeros(1, 28, 28)
+    framed[0, top : top + ink.shape[0], left : left + ink.shape[1]] = torch.from_numpy(ink / ink.max())
+    return framed
+
+
+def _framed(image, name):
+    """`frame`, with a DataError that names the image."""
+    try:
+        return frame(image)
+    except ValueError as error:
+        raise DataError(f"{name} {error}. Replace or remove it.") from None
+
+
+def _gray(image):
+    """An image as an array (h, w), float64: its brightness, or where parts of it are transparent, what is not."""
+    try:
+        pixels = _array(_plain(image) if isinstance(image, Image.Image) else image).astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("is not an image: its pixels are not numbers") from None
+    shape = pixels.shape
+    if pixels.ndim == 3 and shape[0] == 1:  # as in a `Split`
+        pixels = pixels[0]
+    colors = pixels[..., None] if pixels.ndim == 2 else pixels
+    if colors.ndim != 3 or colors.shape[2] not in (1, 2, 3, 4) or min(colors.shape[:2]) < 8:
+        raise ValueError(f"has shape {shape}: (h, w), (h, w, 3) or (h, w, 4) are needed, with h and w at least 8")
+    if not np.isfinite(colors).all():
+        raise ValueError("has values that are infinite or not a number")
+    if colors.shape[2] in (2, 4) and np.ptp(colors[..., -1]):
+        return colors[..., -1]
+    return colors[..., :3] @ [0.299, 0.587, 0.114] if colors.shape[2] > 2 else colors[..., 0]
+
+
+def _resize(image, height, width):
+    """An array (h, w), scaled without aliasing."""
+    image = torch.from_numpy(np.ascontiguousarray(image))[None, None]
+    return F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0, 0].numpy()
+
+
+def _plain(picture):
+    """A PIL image as an array: (h, w) gray, (h, w, 3), or (h, w, 4) if something is transparent."""
+    if picture.mode[0] in "IF" or picture.mode == "L" and not picture.has_transparency_data:
+        return np.asarray(picture)
+    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+
+
+def read_picture(path):
+    """The picture in a file, upright, as an array for `frame`; DataError if there is no such file or no picture."""
+    try:
+        with Image.open(path) as picture:
+            return _plain(ImageOps.exif_transpose(picture))  # phones store photos lying on their side
+    except Exception as error:  # decoders raise whatever they stumble over
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as a picture: {why}. Save it anew as PNG, or remove it.") from None
+
+
+def from_folder(folder):
+    """A dataset of your own pictures, in one sub-folder per class: ``digits/0/*.png`` to ``digits/9/*.png``.
+
+    Each picture (PNG, JPEG, BMP, GIF, ...) is put into MNIST's frame by `frame`; hidden files are passed over. Where
+    the sub-folders' names are digits, these are the labels; else the classes, 10 at most, are numbered by the alphabet.
+
+    Returns
+    -------
+    Dataset
+        Split as by `from_arrays`, which says how many pictures are needed.
+
+    Raises
+    ------
+    DataError
+        If a picture is unreadable, blank or too small, or a class has too few; the message names it and the cure.
+    """
+    folder = _given(folder).resolve()
+    subs = _visible(folder) if folder.is_dir() else []
+    classes = {sub.name: _visible(sub) for sub in subs if sub.is_dir()}
+    empty = [name for name, paths in classes.items() if not paths]
+    if empty or not 2 <= len(classes) <= 10:
+        found = f"no pictures in {', '.join(empty)}" if empty else f"{len(classes)} sub-folders"
+        raise DataError(f"{folder} must hold a sub-folder of pictures for each class, 2 to 10 of them; it has {found}")
+    names = "0123456789" if set(classes) <= set("0123456789") else list(classes)
+    labels = [names.index(name) for name, paths in classes.items() for _ in paths]
+    dataset = from_arrays(sum(classes.values(), []), labels, name=f"own images: {folder.name}", class_names=names)
+    return replace(dataset, source=f"pictures in the folder {folder.name}")
+
+
+def _visible(folder):
+    hidden = (".", "Thumbs.db", "desktop.ini", "__MACOSX")  # which operating systems leave there
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(hidden))
+
+
+def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own images", class_names=None):
+    """A dataset of your own images.
+
+    A fifth of the images are held out for the test unless test images are given, and an eighth of the others for
+    validation, both stratified. At least two classes are needed, with 10 images of each (8 if test images are given).
+
+    Parameters
+    ----------
+    images : array or Tensor (n, 28, 28), (n, 1, 28, 28), (n, h, w) or (n, h, w, colors)
+        Gray ones of 28x28 pixels are taken as they are, paper 0 and ink high: integers up to 255, or floats up to 1.
+        Others, and a list of pictures or paths, are put into MNIST's frame by `frame`, one by one.
+    labels : array or Tensor (n,) of whole numbers from 0 to 9
+    test_images, test_labels : the same, optional
+    name : str
+        None of `DATASETS`.
+    class_names : sequence of up to 10 str, optional
+        By label; the digits unless told.
+
+    Returns
+    -------
+    Dataset
+        In 256 shades of gray, as MNIST is stored; its checksum is that of images and labels.
+
+    Raises
+    ------
+    DataError
+        If images or labels are not as described, or an image is blank; the message names the first such.
+    """
+    names = (*(class_names or ()), *"0123456789"[len(class_names or ()) :])
+    if name in DATASETS or len(names) > 10:
+        raise DataError(f"choose another name than {', '.join(DATASETS)}, and at most 10 class names")
+    arrays = _own(images, labels, "images")
+    if test_images is not None or test_labels is not None:
+        arrays += _own(test_images, test_labels, "test_images")
+    counts, least = np.bincount(arrays[1]), 10 if len(arrays) == 2 else 8
+    few = [f"{count} of {names[label]}" for label, count in enumerate(counts) if 0 < count < least]
+    if few or np.count_nonzero(counts) < 2:
+        found = ", ".join(few) or "others of no class"
+        raise DataError(f"two or more classes, and at least {least} images of each, are needed; there are {found}")
+    checksum = _checksum(arrays)
+    if len(arrays) == 2:
+        images, test_images, labels, test_labels = train_test_split(
+            *arrays, test_size=0.2, stratify=arrays[1], random_state=0
+        )
+        arrays = images, labels, test_images, test_labels
+    n_validation = math.ceil(len(arrays[0]) / 8)
+    return replace(_dataset(name, "arrays", checksum, *arrays, n_validation, names), notice=OWN_IMAGES)
+
+
+def _own(images, labels, what):
+    """A reader's images (n, 28, 28) and labels (n,), both uint8; DataError if they are not as `from_arrays` says."""
+    is_list, labels = isinstance(images, list | tuple), _array(labels)
+    images = images if is_list else _array(images)
+    if not is_list and not (images.ndim in (3, 4) and images.dtype.kind in "buif"):
+        raise DataError(f"{what} must be numbers of shape (n, 28, 28), (n, h, w) or (n, h, w, 3), got {images.shape}")
+    if labels.shape != (len(images),) or not len(images):
+        raise DataError(f"{len(images):,} {what} need as many labels, got an array of shape {labels.shape}")
+    if not (known := np.isin(labels, range(10))).all():
+        raise DataError(f"the labels of {what} must be whole numbers from 0 to 9, got {labels[~known][0]}")
+    if not is_list and images.shape[1:] in ((28, 28), (1, 28, 28), (28, 28, 1)):
+        images = images.reshape(-1, 28, 28)
+    else:
+        pictures = enumerate(tqdm(images, desc="pictures", leave=False))
+        images = np.concatenate([_framed(picture, f"{what}[{i}]").numpy() for i, picture in pictures])
+    top = 255 if images.dtype.kind in "iu" and images.max() > 1 else 1
+    low, high = images.min((1, 2)), images.max((1, 2))
+    for i in np.flatnonzero(~((low >= 0) & (high <= top) & (low < high))):  # NaN is none of these
+        found = f"{what}[{i}] has pixels from {low[i]} to {high[i]}"
+        raise DataError(f"{found}: they must lie between 0 (paper) and {top} (ink) and differ. Mend or remove it.")
+    return [np.round(images * (255 / top)).astype(np.uint8), labels.astype(np.uint8)]
+
+
+def _array(x):
+    return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
+
+
+# --------------------------------------------------------------------------------------------- choosing labels
 
 
 def labelled_subset(labels, n_labels, seed):
@@ -422,127 +664,3 @@ def mislabel(labels, fraction, generator=None):
     mislabelled = labels.clone()
     mislabelled[wrong] = (labels[wrong] + offset[wrong].to(labels.device)) % 10
     return mislabelled
-
-
-# The corruptions are called alike, ``f(images, strength, generator)``. They return images of the same shape with pixels
-# in [0, 1], unchanged at strength 0, and raise ValueError for a strength out of range. A generator, on the CPU or on
-# the images' device, makes what is random in them reproducible: a larger strength then builds on the same draw.
-
-
-def _check_strength(name, strength, highest=math.inf):
-    if not (0 <= strength <= highest and strength < math.inf):
-        allowed = "a finite number, 0 or more" if highest == math.inf else f"between 0 and {highest}"
-        raise ValueError(f"{name} must be {allowed}, got {strength}")
-
-
-def _draw(random, images, shape, generator):
-    """Numbers drawn by torch's `random`, beside `images`, whichever device the generator is on."""
-    return random(shape, generator=generator, device=generator.device if generator else images.device).to(images)
-
-
-def add_gaussian_noise(images, std, generator=None):
-    """Return `images` plus normal noise of standard deviation `std` >= 0 (pixels are in [0, 1]), clamped."""
-    _check_strength("std", std)
-    return (images + std * _draw(torch.randn, images, images.shape, generator)).clamp(0, 1)
-
-
-def salt_and_pepper(images, fraction, generator=None):
-    """Return `images` with each pixel, with probability `fraction` in [0, 1], set to 0 or to 1, both as likely."""
-    _check_strength("fraction", fraction, 1)
-    drawn = _draw(torch.rand, images, images.shape, generator)
-    images = torch.where(drawn < fraction / 2, 0.0, images)
-    return torch.where(drawn >= 1 - fraction / 2, 1.0, images)
-
-
-def blur(images, std, generator=None):
-    """Return `images` blurred by a Gaussian of `std` pixels, in [0, 9]; nothing in it is random."""
-    _check_strength("std", std, 9)  # beyond, the kernel would not fit into the frame and its reflection
-    if std == 0:
-        return images
-    return gaussian_blur(images, 2 * math.ceil(3 * std) + 1, std).clamp(0, 1)
-
-
-def occlude(images, side, generator=None):
-    """Return `images` with a square of `side` x `side` pixels (whole, 0 to 28) erased to 0, anywhere in the frame."""
-    _check_whole("side", side)
-    corner = (_draw(torch.rand, images, (2, len(images), 1), generator) * (29 - side)).long()
-    inside = (torch.arange(28, device=images.device) - corner).unsqueeze(-2)  # (2, n, 1, 28)
-    rows, columns = (inside >= 0) & (inside < side)
-    return images * ~(rows.mT & columns)[:, None]
-
-
-def drop_rows(images, n_rows, generator=None):
-    """Return `images` with `n_rows` (whole, 0 to 28) of their 28 rows erased to 0, others for each image."""
-    _check_whole("n_rows", n_rows)
-    ranks = _draw(torch.rand, images, (len(images), 1, 28, 1), generator).argsort(2).argsort(2)
-    return images * (ranks >= n_rows)
-
-
-def _check_whole(name, number):
-    if number not in range(29):
-        raise ValueError(f"{name} must be a whole number between 0 and 28, got {number}")
-
-
-def translate(images, pixels, generator=None):
-    """Return `images` moved by `pixels`, in [0, 28], to the left, right, top or bottom; 0 comes in from outside."""
-    _check_strength("pixels", pixels, 28)
-    way = (4 * _draw(torch.rand, images, (len(images),), generator)).long()
-    step = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], device=images.device)[way]
-    return _move(images, torch.zeros_like(step[:, 0]), pixels * step)
-
-
-def rotate(images, degrees, generator=None):
-    """Return `images` turned about their center by `degrees`, in [0, 180], one way or the other."""
-    _check_strength("degrees", degrees, 180)
-    way = 1 - 2 * (_draw(torch.rand, images, (len(images),), generator) < 0.5).to(images)
-    return _move(images, math.radians(degrees) * way, torch.zeros(len(images), 2).to(images))
-
-
-def _move(images, angle, offset):
-    """Turn each image by its `angle` (n,) in radians and move it by its `offset` (n, 2) in pixels, right and down."""
-    cos, sin, (right, down) = angle.cos(), angle.sin(), offset.T / 14  # in units of half an image
-    return _resample(images, torch.stack([cos, sin, -right], 1), torch.stack([-sin, cos, -down], 1))
-
-
-def _resample(images, *rows):
-    """Read each image where its affine map, given by its two `rows` (n, 3), points; 0 comes in from outside."""
-    grid = F.affine_grid(torch.stack(rows, 1), images.shape, align_corners=False)  # (n, 28, 28, 2)
-    return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)
-
-
-def lower_contrast(images, loss, generator=None):
-    """Return `images` with their pixels drawn towards each image's mean by the fraction `loss`, in [0, 1]."""
-    _check_strength("loss", loss, 1)
-    return torch.lerp(images, images.mean((1, 2, 3), keepdim=True), loss)
-
-
-def binarize(images):
-    """Return `images` with each pixel 1 with its intensity as probability, else 0, from torch's current random state.
-
-    Drawn anew at each call ("dynamic binarization"). Source: Salakhutdinov & Murray (2008), "On the quantitative
-    analysis of deep belief networks".
-    """
-    return torch.bernoulli(images)
-
-
-def distort(images, strength=1.0):
-    """Return `images`, each rotated, sheared, scaled and shifted at random, from torch's current random state.
-
-    Parameters
-    ----------
-    images : Tensor of shape (n, 1, 28, 28)
-    strength : float, 0 or more
-        At 1, up to 15 degrees, a shear of 0.15, 8% in width and in height, and 1.5 pixels either way, each drawn
-        uniformly; proportionally otherwise. 0 leaves the images as they are. ValueError for another number.
-    """
-    if not 0 <= strength < math.inf:
-        raise ValueError(f"strength must be a finite number, 0 or more, got {strength}")
-    if strength == 0:
-        return images
-    angle, shear, width, height, right, down = strength * (2 * torch.rand(6, len(images), device=images.device) - 1)
-    angle, shear = angle * math.radians(15), shear * 0.15
-    cos, sin, width, height = angle.cos(), angle.sin(), 1 + 0.08 * width, 1 + 0.08 * height
-    shift = 1.5 / 14  # pixels, in units of half an image
-    top = torch.stack([cos * width, cos * shear - sin * height, right * shift], 1)
-    bottom = torch.stack([sin * width, sin * shear + cos * height, down * shift], 1)
-    return _resample(images, top, bottom)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import entropy
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 N_CLASSES = 10
@@ -37,10 +36,11 @@ class Labeling:
     mended: bool = False
 
 
-def nearest_codes(codes, k):
-    """Indices and Euclidean distances, both (n, k), of each code's nearest ones; the first is the code itself."""
-    distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(codes).kneighbors(codes)
-    return indices, distances
+def fits(points, n_components, seed, starts=STARTS):
+    """Gaussian mixtures fitted to `points` (n, d) from as many different starting points: a list."""
+    random = np.random.RandomState(seed)  # which every fit draws its start from
+    with threadpool_limits(1):  # the matrices are small: threads would spend their time waiting for each other
+        return [GaussianMixture(n_components, random_state=random).fit(points) for _ in range(starts)]
 
 
 def mixture(points, n_components, seed, starts=STARTS):
@@ -50,13 +50,7 @@ def mixture(points, n_components, seed, starts=STARTS):
     components betray it, if the classes are about equally frequent. Its likelihood need not: a class that falls apart
     in two, and two that touch, are described best just so.
     """
-    return max(_fits(points, n_components, seed, starts), key=lambda fitted: evenness(fitted.weights_))
-
-
-def _fits(points, n_components, seed, starts):
-    random = np.random.RandomState(seed)  # which every fit draws its start from
-    with threadpool_limits(1):  # the matrices are small: threads would spend their time waiting for each other
-        return [GaussianMixture(n_components, random_state=random).fit(points) for _ in range(starts)]
+    return max(fits(points, n_components, seed, starts), key=lambda fitted: evenness(fitted.weights_))
 
 
 def evenness(sizes):
@@ -74,41 +68,33 @@ def most_probable(points, fitted):
     return np.array([int(np.square((points - mean) @ root).sum(1).argmin()) for mean, root in of_components])
 
 
-def ask(points, labels, seed):
-    """Find ten clusters, ask for the label of the image most probable in each, and give it to the whole cluster.
+def by_mixture(points, seed):
+    """The cluster (n,) of each of `points` (n, d), and for each cluster (n_clusters,) the point to ask for: indices."""
+    fitted = mixture(points, N_CLASSES, seed)
+    return fitted.predict(points), most_probable(points, fitted)
+
+
+def ask(points, labels, seed, cluster=None):
+    """Find clusters, ask for the label of one image in each, and give it to the whole cluster.
 
     Parameters
     ----------
     points : array (n, d)
         Embedding, codes or pixels.
     labels : array (n,)
-        The oracle: looked at only at the ten images asked for.
+        The oracle: looked at only at the images asked for.
     seed : int
+    cluster : callable
+        ``cluster(points, seed)`` returns the cluster (n,) of each point, counted from 0, and for each cluster the index
+        (n_clusters,) of the point to ask for; `by_mixture` unless told.
 
     Returns
     -------
     Labeling
-        A digit that is named twice shows that another one shares a component: see `mend`.
+        A digit that is named twice shows that another one shares a component of the mixture: see `mend`.
     """
-    fitted = mixture(points, N_CLASSES, seed)
-    asked = most_probable(points, fitted)
-    answers, clusters = labels[asked], fitted.predict(points)
-    mended = mend(points, asked, answers, seed) if len(set(answers)) < N_CLASSES else None
-    return mended or Labeling(asked, clusters, answers[clusters])
-
-
-def ask_at_random(points, labels, n_labels, seed):
-    """The same clusters, but chance chooses the `n_labels` images asked for: a cluster takes its commonest answer.
-
-    A cluster without an answer takes that of the image asked for that is nearest its mean. Returns a `Labeling`.
-    """
-    fitted = mixture(points, N_CLASSES, seed)
-    clusters = fitted.predict(points)
-    asked = np.random.RandomState(seed).choice(len(points), n_labels, replace=False)
-    names = np.array([labels[asked[nearest(points[asked], mean)]] for mean in fitted.means_])
-    for component in set(clusters[asked]):
-        names[component] = np.bincount(labels[asked[clusters[asked] == component]]).argmax()
-    return Labeling(asked, clusters, names[clusters])
+    clusters, asked = map(np.asarray, (cluster or by_mixture)(points, seed))
+    return Labeling(asked, clusters, labels[asked][clusters])
 
 
 def nearest(points, center):
@@ -122,10 +108,12 @@ def mend(points, asked, answers, seed):
     Mixtures are fitted from new starting points, with as many components and with one more. A component that holds
     images already asked for takes the label of the one nearest its mean; if then just one component is without label,
     and one digit, they may belong together. Of the fits that work out so, that is taken which makes the ten labels most
-    equally frequent. Returns a `Labeling`, or None where no fit works out so.
+    equally frequent. Returns a `Labeling`, or None where no fit works out so, or no digit is missing.
     """
+    if len(set(answers)) == N_CLASSES:
+        return None
     found = []
-    for fitted in (fit for extra in (0, 1) for fit in _fits(points, N_CLASSES + extra, seed + 1, STARTS)):
+    for fitted in (fit for extra in (0, 1) for fit in fits(points, N_CLASSES + extra, seed + 1, STARTS)):
         clusters = fitted.predict(points)
         names = np.full(fitted.n_components, -1)
         for component in set(clusters[asked]):
@@ -141,6 +129,6 @@ def mend(points, asked, answers, seed):
 def agreement(labels, neighbors):
     """Fraction (n,) of each image's neighbors that have its label, in [0, 1]: how far a pseudo-label can be trusted.
 
-    `neighbors` are the indices (n, k) that `nearest_codes` returns, the image itself first.
+    `neighbors` are the indices (n, k) that `metrics.nearest_codes` returns, the image itself first.
     """
     return (labels[neighbors[:, 1:]] == labels[:, None]).mean(1)

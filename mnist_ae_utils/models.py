@@ -5,6 +5,8 @@ the one after the other. Images have shape (n, 1, 28, 28) with pixels in [0, 1];
 """
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 PIXELS = 28 * 28
@@ -160,35 +162,6 @@ class ConvClassifier(nn.Sequential):
         super().__init__(*layers, *hidden, nn.Linear(128, n_classes))
 
 
-class SemiSupervisedVAE(nn.Module):
-    """M2 of Kingma et al. (2014): an input x is generated from a class y and a code z; y is known for few inputs.
-
-    Three networks: `classifier` q(y | x), `encoder` q(z | x, y) and `decoder` p(x | y, z), the latter two Gaussians of
-    which they give mean and log variance side by side. Here x is a code of a `VariationalAutoencoder` (M1).
-
-    Parameters
-    ----------
-    n_inputs : int
-        Length of x.
-    latent_dim, hidden : int
-        Length of z, and width of the one hidden layer of each network.
-    """
-
-    def __init__(self, n_inputs=50, latent_dim=50, hidden=300, n_classes=10):
-        super().__init__()
-
-        def network(n_in, n_out):
-            return nn.Sequential(nn.Linear(n_in, hidden), nn.ReLU(), nn.Linear(hidden, n_out))
-
-        self.classifier = network(n_inputs, n_classes)
-        self.encoder = network(n_inputs + n_classes, 2 * latent_dim)
-        self.decoder = network(latent_dim + n_classes, 2 * n_inputs)
-
-    def forward(self, inputs):
-        """One logit per class (n, n_classes)."""
-        return self.classifier(inputs)
-
-
 class Standardize(nn.Module):
     """Subtracts each input's mean and divides by one common scale, both measured once by `fit`, never trained.
 
@@ -252,3 +225,33 @@ def fold_batch_norm(conv, norm):
         folded.weight.copy_(conv.weight * scale[:, None, None, None])
         folded.bias.copy_((conv.bias - norm.running_mean) * scale + norm.bias)
     return folded
+
+
+def save_weights(model, path):
+    """Write a model's weights and buffers to a safetensors file, from which `load_weights` makes the model again."""
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_weights(make, path):
+    """A model with the weights of a file that `save_weights` wrote, on the CPU and in evaluation mode.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the network: a class, or a partial of one, with the settings that it was trained with.
+    path : path
+
+    Raises
+    ------
+    ValueError
+        If the file is no whole safetensors file, or holds the weights of another network; it says which differ.
+    """
+    model = make()
+    try:
+        weights = load_file(path)
+        model.load_state_dict(weights)
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not hold the weights of this network: {error}") from None
+    return model.eval()

@@ -1,105 +1,85 @@
 """Every figure of the course, one function each: the same colors for the same digit and the same method everywhere.
 
-A function draws one figure and returns it: end the cell's last line with a semicolon, or the figure shows twice. Beside
-them stand what else a notebook shows: sources and tables.
+A function draws one figure and returns it: end the cell's last line with a semicolon, or the figure shows twice. Where
+several methods are drawn, each is a table of numbers, seeds by what was varied, as `runs.Runs` gives them; a name that
+METHOD_COLORS does not know gets a color that is still free in the figure. Beside them stand the tables of results.
 """
 
-import inspect
 import itertools
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from IPython.display import Code
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import confusion_matrix
 
-from mnist_ae_utils.evaluation import confidence_interval, image_errors
+from mnist_ae_utils import metrics, results
 
 sns.set_theme(style="ticks", rc={"axes.grid": True, "grid.alpha": 0.35, "figure.dpi": 90, "axes.titlesize": 12})
 
 DIGIT_COLORS = sns.color_palette("tab10", 10)
 _C = sns.color_palette("colorblind", 10)
-METHOD_COLORS = {
+_VAE = "#7b3294"
+METHOD_COLORS = {  # a preference: any other name gets a color that is still free in its figure
     # ways to a code, and the classifier on them
-    "PCA": "0.45",
-    "linear AE": _C[9],
-    "dense AE": _C[0],
-    "deep AE": _C[3],
-    "convolutional AE": _C[2],
-    "convolutional AE, no batch norm": _C[1],
-    "random encoder": _C[7],
-    "variational AE": "#7b3294",
-    "variational AE, prior": "#7b3294",
-    "plain AE": _C[0],
-    "plain AE, one Gaussian": _C[0],
-    "plain AE, mixture of ten": _C[9],
-    # the two terms of the ELBO
-    "KL divergence": _C[1],
-    "- log p(x | z)": _C[0],
-    # errors of one method on two splits
-    "training": _C[1],
-    "validation": _C[0],
+    "PCA": "0.45", "linear AE": _C[9], "dense AE": _C[0], "deep AE": _C[3], "convolutional AE": _C[2],
+    "convolutional AE, no batch norm": _C[1], "random encoder": _C[7], "variational AE": _VAE,
+    "variational AE, prior": _VAE, "plain AE": _C[0], "plain AE, one Gaussian": _C[0], "plain AE, mixture of ten": _C[9],
+    # the two terms of the ELBO; errors of one method on two splits
+    "KL divergence": _C[1], "- log p(x | z)": _C[0], "training": _C[1], "validation": _C[0],
     # what regularizes
-    "none": "0.25",
-    "weight decay": _C[4],
-    "dropout": _C[5],
-    "input noise": _C[9],
+    "none": "0.25", "weight decay": _C[4], "dropout": _C[5], "input noise": _C[9],
     # ways to use labels
-    "frozen encoder + MLP": _C[2],
-    "denoising encoder + MLP": _C[9],
-    "fine-tuned": _C[4],
-    "end to end": _C[3],
-    "joint": _C[8],
-    "MLP on pixels": _C[0],
-    "MLP on PCA codes": "0.45",
-    "MLP on random codes": _C[7],
+    "frozen encoder + MLP": _C[2], "denoising encoder + MLP": _C[9], "fine-tuned": _C[4], "end to end": _C[3],
+    "joint": _C[8], "MLP on pixels": _C[0], "MLP on PCA codes": "0.45", "MLP on random codes": _C[7],
     "logistic regression": _C[5],
     # a few labels
-    "pseudo-labels": _C[1],
-    "first student": _C[9],
-    "second student": _C[2],
-    "whole chain": _C[9],
-    "chosen by the first student": _C[2],
-    "M1 + M2": _C[4],
-    "MLP on codes, variational AE": "#7b3294",
+    "pseudo-labels": _C[1], "first student": _C[9], "second student": _C[2], "whole chain": _C[9],
+    "chosen by the first student": _C[2], "M1 + M2": _C[4], "MLP on codes, variational AE": _VAE,
     "MLP on codes, plain AE": _C[0],
-}
+}  # fmt: skip
 MARKERS = "osD^vPX*<>"
 INTERVAL_SEEDS = 3  # fewer show no interval: that of two is thirteen times their spread, and would hide every line
 
 
-def show_source(thing):
-    """The highlighted source of a class or function, for reading it in the notebook."""
-    return Code(inspect.getsource(thing), language="python")
+def colors(names):
+    """A color for each name: its own from METHOD_COLORS, else one that no other name here has."""
+    known = {name: METHOD_COLORS[name] for name in names if name in METHOD_COLORS}
+    free = itertools.cycle([c for c in sns.color_palette("husl", 12) if c not in known.values()])
+    return {name: known[name] if name in known else next(free) for name in names}
 
 
-def _image(ax, image):
-    ax.imshow(np.asarray(image.detach().cpu()).reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
+def by_method(values):
+    """A dict of tables by method; a table whose columns have two levels, (method, x), is cut into one for each method."""
+    if not isinstance(values, pd.DataFrame):
+        return dict(values)
+    if values.columns.nlevels == 1:
+        return dict(values.items())
+    return {name: values[name] for name in dict.fromkeys(values.columns.get_level_values(0))}
+
+
+def _image(ax, image, **colors):
+    """An image without axes; ink black on white unless told."""
+    image = np.asarray(image.detach().cpu())
+    ax.imshow(image.reshape(image.shape[-2:]), **{"cmap": "gray_r", "vmin": 0, "vmax": 1} | colors)
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
 
 
 def digits(images, titles=None, columns=10, title=None):
     """A grid of images (n, 1, 28, 28), ink black on white, with an optional short title above each."""
-    rows = -(-len(images) // columns)
-    fig, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(0.95 * columns, (1.2 if titles is not None else 0.95) * rows),
-        squeeze=False,
-        layout="constrained",
-    )
+    rows, height = -(-len(images) // columns), 1.2 if titles is not None else 0.95
+    size = (0.95 * columns, height * rows)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for ax in axes.flat:
         ax.axis("off")
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         ax.axis("on")
         _image(ax, image)
-        if titles is not None:
-            ax.set_title(str(titles[i]), fontsize=9, pad=2)
+        ax.set_title("" if titles is None else str(titles[i]), fontsize=9, pad=2)
     fig.suptitle(title)
     return fig
 
@@ -117,10 +97,10 @@ def rows_of_images(rows, errors_against=None, title=None):
     fig, axes = plt.subplots(len(rows), n, figsize=(0.85 * n + 1.8, 0.85 * len(rows) + 0.3), squeeze=False)
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for ax, image in zip(line, images, strict=True):
-            _image(ax, image)
+            _image(ax, image.reshape(28, 28))
         label = name
         if errors_against and name != errors_against:
-            label += f"\n{image_errors(images, rows[errors_against]).mean():.1f}"
+            label += f"\n{metrics.image_errors(images, rows[errors_against]).mean():.1f}"
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
     fig.suptitle(title, y=1 - 0.08 / fig.get_figheight())  # 0.08 inch above the title, however tall the figure
     fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.12 / fig.get_figheight()))
@@ -139,32 +119,32 @@ def _log_y(ax):
     _plain_ticks(ax.yaxis)
 
 
-def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=None, title=None, ax=None):
-    """Mean over seeds against `x`, with the 95% interval as a band; of one or two seeds, dots instead of a band.
+def curves(tables, xlabel, ylabel, *, log_x=False, log_y=False, references=None, title=None, ax=None):
+    """Mean over seeds against x, with the 95% interval as a band; of one or two seeds, dots instead of a band.
 
     Parameters
     ----------
-    x : sequence of float
-    series : dict of array (n_seeds, n_x)
-        By method, a key of METHOD_COLORS. A shorter row of x values may be given as a pair ``(x, array)``.
+    tables : dict of DataFrame, or DataFrame with columns (method, x)
+        By method: one row a seed, one column for each x.
     references : dict of float, optional
         Horizontal dashed lines by label.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    for marker, (name, values) in zip(itertools.cycle(MARKERS), series.items(), strict=False):
-        at, values = values if isinstance(values, tuple) else (x, values)
-        means, intervals = zip(*(confidence_interval(column) for column in np.asarray(values).T), strict=True)
-        ax.plot(at, means, marker=marker, ms=5, color=METHOD_COLORS[name], label=name)
-        if len(values) >= INTERVAL_SEEDS:
-            ax.fill_between(at, *np.transpose(intervals), color=METHOD_COLORS[name], alpha=0.15, lw=0)
+    tables = by_method(tables)
+    for marker, (name, color) in zip(itertools.cycle(MARKERS), colors(tables).items(), strict=False):
+        table = tables[name]
+        means, intervals = zip(*(results.confidence_interval(column) for _, column in table.items()), strict=True)
+        ax.plot(table.columns, means, marker=marker, ms=5, color=color, label=name)
+        if len(table) >= INTERVAL_SEEDS:
+            ax.fill_between(table.columns, *np.transpose(intervals), color=color, alpha=0.15, lw=0)
         else:
-            ax.plot(at, np.transpose(values), ".", ms=4, color=METHOD_COLORS[name], alpha=0.5)
+            ax.plot(table.columns, table.T, ".", ms=4, color=color, alpha=0.5)
     for style, (label, level) in zip(itertools.cycle((":", "--", "-.")), (references or {}).items(), strict=False):
         ax.axhline(level, color="0.3", ls=style, lw=1.2, label=label)
     if log_x:
         ax.set_xscale("log")
-        ax.set_xticks(x)
+        ax.set_xticks(sorted({x for table in tables.values() for x in table.columns}))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
         ax.xaxis.set_minor_locator(NullLocator())
     if log_y:
@@ -174,33 +154,35 @@ def curves(x, series, xlabel, ylabel, *, log_x=False, log_y=False, references=No
     return ax.figure
 
 
-def every_run(x, series, xlabel, ylabel, *, reference=None, title=None):
+def every_run(tables, xlabel, ylabel, *, reference=None, title=None):
     """Every run of a sweep as a dot on logarithmic axes, and the mean over seeds; a diverged run is a cross on top.
 
     Parameters
     ----------
-    x : sequence of float
-        What was swept, such as learning rates.
-    series : dict of array (n_seeds, n_x)
-        By method, a key of METHOD_COLORS; None or NaN for a run that diverged, which leaves a gap in the line.
+    tables : dict of DataFrame, or DataFrame with columns (method, x)
+        By method: one row a seed, one column for each x, such as learning rates; NaN for a run that diverged, which
+        leaves a gap in the line.
     reference : (str, float), optional
         A horizontal dashed line's label and height.
     """
     fig, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    shift = 1.05 ** (np.arange(len(series)) - (len(series) - 1) / 2)  # so that dots of two methods do not overlap
-    for factor, marker, (name, values) in zip(shift, MARKERS, series.items(), strict=False):
-        at, values = factor * np.asarray(x, dtype=float), np.asarray(values, dtype=float)
-        ax.plot(at, values.mean(0), color=METHOD_COLORS[name], lw=1.5, marker=marker, ms=0, label=name)
-        for of_seed in values:
-            ax.plot(at, of_seed, marker, color=METHOD_COLORS[name], ms=5, alpha=0.6)
+    tables = by_method(tables)
+    shift = 1.05 ** (np.arange(len(tables)) - (len(tables) - 1) / 2)  # so that dots of two methods do not overlap
+    for factor, marker, (name, color) in zip(shift, itertools.cycle(MARKERS), colors(tables).items(), strict=False):
+        table = tables[name]
+        at = factor * table.columns.to_numpy(dtype=float)
+        ax.plot(at, table.mean(skipna=False), color=color, lw=1.5, marker=marker, ms=0, label=name)
+        for of_seed in table.to_numpy():
+            ax.plot(at, of_seed, marker, color=color, ms=5, alpha=0.6)
             gone = at[np.isnan(of_seed)]
             top = np.full(len(gone), 0.95)  # in units of the axes' height
-            ax.plot(gone, top, "X", color=METHOD_COLORS[name], ms=8, transform=ax.get_xaxis_transform())
-    if any(np.isnan(np.asarray(values, dtype=float)).any() for values in series.values()):
+            ax.plot(gone, top, "X", color=color, ms=8, transform=ax.get_xaxis_transform())
+    if any(table.isna().any(axis=None) for table in tables.values()):
         ax.plot([], [], "X", color="0.3", ls="", label="diverged")
     if reference:
         ax.axhline(reference[1], color="0.3", ls="--", lw=1.2, label=reference[0])
-    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title, xticks=x)
+    ticks = sorted({x for table in tables.values() for x in table.columns})
+    ax.set(xscale="log", yscale="log", xlabel=xlabel, ylabel=ylabel, title=title, xticks=ticks)
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     ax.xaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -220,21 +202,18 @@ def bars(heights, xlabel, ylabel, title=None):
 def histories(runs, ylabel, title=None, log_y=True, training=False, ax=None):
     """Validation figure against epochs, one line a seed; with `training`, the training loss dotted.
 
-    `runs` maps a method's name to its list of runs; a run that diverged has no line, and the legend says so.
+    `runs` is a `runs.Runs`, or maps names to `runs.Outcomes`; a run that diverged has no line, and the legend says so.
     """
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for name, of_seeds in runs.items():
-        color = METHOD_COLORS[name]
-        finished = [run.history for run in of_seeds if not run.diverged]
-        for history in finished:
+    for name, color in colors(runs).items():
+        of_seeds, finished = runs[name], runs[name].finished
+        for history in (trained.history for trained in finished):
             ax.plot(history.epoch, history.validation, color=color, alpha=0.8, lw=1.5)
             if training:
                 ax.plot(history.epoch, history.loss, color=color, alpha=0.8, lw=1.2, ls=":")
-        note = (
-            f" ({len(of_seeds) - len(finished)} of {len(of_seeds)} diverged)" if len(finished) < len(of_seeds) else ""
-        )
-        ax.plot([], [], color=color, label=name + note)
+        diverged = len(of_seeds) - len(finished)
+        ax.plot([], [], color=color, label=name + f" ({diverged} of {len(of_seeds)} diverged)" * bool(diverged))
     if training:
         ax.plot([], [], color="0.3", label="solid: validation")
         ax.plot([], [], color="0.3", ls=":", label="dotted: training")
@@ -251,19 +230,15 @@ def learning_curves(panels, ylabel, title=None):
 
     Parameters
     ----------
-    panels : dict of list of Run
+    panels : dict of runs.Outcomes
         By the panel's title; one line per seed, none for a run that diverged.
     """
     size = (2.9 * len(panels) + 1.2, 3.6)
     fig, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, (name, of_seeds) in zip(axes.flat, panels.items(), strict=True):
-        for run in (run for run in of_seeds if not run.diverged):
-            steps = np.array(run.history.epoch) * -(-run.recipe["n_images"] // run.recipe["batch_size"])
-            for split, style, values in (
-                ("training", ".:", run.history.loss),
-                ("validation", ".-", run.history.validation),
-            ):
-                ax.plot(steps, values, style, ms=4, color=METHOD_COLORS[split], alpha=0.8, label=split)
+        for history in (trained.history for trained in of_seeds.finished):
+            for split, style, values in (("training", ".:", history.loss), ("validation", ".-", history.validation)):
+                ax.plot(history.step, values, style, ms=4, color=METHOD_COLORS[split], alpha=0.8, label=split)
         ax.set(title=name, xlabel="optimizer step")
         _log_y(ax)
     handles = dict(zip(*axes.flat[0].get_legend_handles_labels()[::-1], strict=True))
@@ -279,7 +254,7 @@ def error_grids(grids, title=None):
     Parameters
     ----------
     grids : dict of DataFrame
-        By method; index and columns are named and hold the settings. An infinite error stands for "diverged".
+        By method; index and columns are named and hold the settings. NaN stands for "diverged".
     """
     values = np.concatenate([grid.to_numpy().ravel() for grid in grids.values()])
     values = values[np.isfinite(values)]
@@ -289,7 +264,7 @@ def error_grids(grids, title=None):
     for ax, (name, grid) in zip(axes.flat, grids.items(), strict=True):
         sns.heatmap(grid, annot=True, fmt=".2f", cmap="crest_r", vmin=limits[0], vmax=limits[1], cbar=False,
                     linewidths=1, ax=ax)  # fmt: skip
-        row, column = np.unravel_index(np.argmin(grid.to_numpy()), grid.shape)
+        row, column = np.unravel_index(np.nanargmin(grid.to_numpy()), grid.shape)
         ax.add_patch(Rectangle((column, row), 1, 1, fill=False, ec=_C[3], lw=3, clip_on=False))
         ax.set(title=name)
         ax.tick_params(left=False, bottom=False, labelrotation=0)
@@ -310,9 +285,10 @@ def training_against_validation(paths, title=None):
         By method: short label, training error and validation error of each strength.
     """
     fig, ax = plt.subplots(figsize=(7.5, 5), layout="constrained")
-    for i, (marker, (name, points)) in enumerate(zip(MARKERS, paths.items(), strict=False)):
+    color = colors(paths)
+    for i, (marker, (name, points)) in enumerate(zip(itertools.cycle(MARKERS), paths.items(), strict=False)):
         x, y = np.transpose([point[1:] for point in points])
-        ax.plot(x, y, marker, ls="-", lw=1.2, color=METHOD_COLORS[name], label=name)
+        ax.plot(x, y, marker, ls="-", lw=1.2, color=color[name], label=name)
         for label, *at in points:
             offset = (7, -10 + 14 * (i % 2))  # below or above, so that close points of two methods stay legible
             ax.annotate(label, at, offset, textcoords="offset points", fontsize=9, annotation_clip=True)
@@ -338,8 +314,8 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, log_
 
     Parameters
     ----------
-    measured : dict of sequence of float
-        Per-seed values by name; names in METHOD_COLORS have their color, others are dark gray.
+    measured : DataFrame, or dict of sequence of float
+        Per-seed values by name, NaN for a run that diverged.
     references : dict of float, optional
         Vertical dashed lines by label.
     percent : bool
@@ -347,17 +323,17 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, log_
     log_x : bool
         A logarithmic axis; what reaches zero runs off its left border.
     """
+    measured = by_method(measured)
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 0.55 * len(measured) + 1.3), layout="constrained")
     factor = 100 if percent else 1
-    for y, (name, values) in enumerate(measured.items()):
-        values = factor * np.asarray(values, dtype=float)
-        color = METHOD_COLORS.get(name, "0.25")
+    for y, (name, color) in enumerate(colors(measured).items()):
+        values = factor * np.asarray(measured[name], dtype=float)
         if diverged := np.isnan(values).sum():
             ax.annotate(f"diverged in {diverged} of {len(values)} seeds", (0.5, y), color=color, fontsize=9,
                         xycoords=("axes fraction", "data"), ha="center", va="center")  # fmt: skip
             continue
-        mean, interval = confidence_interval(values)
+        mean, interval = results.confidence_interval(values)
         ax.plot(values, np.full(len(values), y), "o", color=color, alpha=0.35, ms=5)
         ax.plot(mean, y, "|", color=color, ms=18, mew=2.5)
         if len(values) >= INTERVAL_SEEDS:
@@ -381,20 +357,22 @@ def comparison(rows, xlabel, title=None):
 
     Parameters
     ----------
-    rows : dict of dict of sequence of float
-        By row, then by method, a key of METHOD_COLORS: one value per seed; NaN for a seed that diverged.
+    rows : dict of DataFrame, or DataFrame with columns (row, method)
+        By row, then by method: one value per seed; NaN for a seed that diverged.
     """
+    rows = by_method(rows)
     fig, ax = plt.subplots(figsize=(8.5, 0.62 * len(rows) + 1.5), layout="constrained")
-    methods = list(dict.fromkeys(name for row in rows.values() for name in row))
+    color = colors(dict.fromkeys(name for row in rows.values() for name in row))
+    methods = list(color)
     for marker, (i, name) in zip(itertools.cycle(MARKERS), enumerate(methods), strict=False):
         for y, row in enumerate(rows.values()):
             values, at = np.asarray(row[name], dtype=float), y + 0.17 * (i - (len(methods) - 1) / 2)
-            mean, interval = confidence_interval(values)
-            ax.plot(mean, at, marker, color=METHOD_COLORS[name], ms=7, label=None if y else name)
+            mean, interval = results.confidence_interval(values)
+            ax.plot(mean, at, marker, color=color[name], ms=7, label=None if y else name)
             if len(values) >= INTERVAL_SEEDS:
-                ax.plot(interval, (at, at), color=METHOD_COLORS[name], lw=2)
+                ax.plot(interval, (at, at), color=color[name], lw=2)
             else:
-                ax.plot(values, np.full(len(values), at), ".", color=METHOD_COLORS[name], ms=4, alpha=0.5)
+                ax.plot(values, np.full(len(values), at), ".", color=color[name], ms=4, alpha=0.5)
     for y in range(1, len(rows)):
         ax.axhline(y - 0.5, color="0.85", lw=0.8)
     ax.set_yticks(range(len(rows)), rows)
@@ -445,12 +423,10 @@ def feature_maps(images, maps, title=None):
     """Each image (left) and its feature maps (n, channels, height, width), on one gray scale per row."""
     n, channels = maps.shape[:2]
     fig, axes = plt.subplots(n, channels + 1, figsize=(0.75 * (channels + 1), 0.8 * n + 0.4), squeeze=False)
-    for line, image, row in zip(axes, images, maps.detach().cpu(), strict=True):
+    for line, image, row in zip(axes, images, maps, strict=True):
         _image(line[0], image)
         for ax, feature_map in zip(line[1:], row, strict=True):
-            ax.imshow(feature_map, cmap="gray_r", vmin=0, vmax=row.max())
-            ax.set(xticks=[], yticks=[])
-            ax.grid(False)
+            _image(ax, feature_map, vmax=row.max().item())
     fig.suptitle(title)
     fig.tight_layout(pad=0.2)
     return fig
@@ -458,24 +434,23 @@ def feature_maps(images, maps, title=None):
 
 def filters(weights, columns=16, title=None):
     """First-layer filters (n, 1, height, width) or (n, 784): blue negative, red positive, each on its own scale."""
-    weights = weights.detach().cpu()
-    side = int(round(weights[0].numel() ** 0.5))
+    side = round(weights[0].numel() ** 0.5)
     rows = -(-len(weights) // columns)
     fig, axes = plt.subplots(rows, columns, figsize=(0.7 * columns, 0.72 * rows + 0.3), squeeze=False)
     for ax in axes.flat:
         ax.axis("off")
     for ax, weight in zip(axes.flat, weights, strict=False):
-        limit = weight.abs().max()
-        ax.imshow(weight.reshape(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        limit = weight.abs().max().item()
+        _image(ax, weight.reshape(side, side), cmap="RdBu_r", vmin=-limit, vmax=limit)
     fig.suptitle(title)
     fig.tight_layout(pad=0.2)
     return fig
 
 
-def results_table(results):
+def results_table(of):
     """What a chapter recorded, as a table: value, interval, seeds and what it stands beside."""
     rows = []
-    for entry in results.entries:
+    for entry in of.entries:
         if entry["unit"] == "verdict":
             continue
         reference = entry["reference"]
@@ -492,7 +467,7 @@ def results_table(results):
     return pd.DataFrame(rows).style.hide(axis="index")
 
 
-def verdict_table(results):
+def verdict_table(of):
     """The verdicts of a chapter, after `Results.correct`: claim, rule, outcome."""
     rows = [
         {
@@ -502,7 +477,7 @@ def verdict_table(results):
             "p (Holm)": "" if entry["p"] is None else f"{entry['p']:.2g}",
             "verdict": entry["value"],
         }
-        for entry in results.entries
+        for entry in of.entries
         if entry["unit"] == "verdict"
     ]
     return pd.DataFrame(rows).style.hide(axis="index")
@@ -513,16 +488,17 @@ def paired_differences(differences, xlabel, title=None):
 
     Parameters
     ----------
-    differences : dict of dict of sequence of float
+    differences : dict of DataFrame, or DataFrame with columns (row, column)
         By row (method), then by column: one difference per seed.
     """
+    differences = by_method(differences)
     columns = list(dict.fromkeys(column for row in differences.values() for column in row))
     means = np.full((len(differences), len(columns)), np.nan)
     decided = np.zeros_like(means)
     for i, row in enumerate(differences.values()):
         for column, values in row.items():
             j = columns.index(column)
-            means[i, j], interval = confidence_interval(values)
+            means[i, j], interval = results.confidence_interval(values)
             if interval and (interval[0] > 0 or interval[1] < 0):
                 decided[i, j] = np.sign(means[i, j])
     fig, ax = plt.subplots(figsize=(1.05 * len(columns) + 2.6, 0.45 * len(differences) + 1.2), layout="constrained")

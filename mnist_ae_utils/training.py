@@ -1,5 +1,6 @@
 """One training loop for every model of the course: minibatches indexed out of tensors that live on the device."""
 
+import contextvars
 import math
 import time
 from dataclasses import dataclass, field
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mnist_ae_utils import data
+from mnist_ae_utils import corruptions
 
+WATCH = contextvars.ContextVar("watch", default=None)  # called with (epoch, epochs) after each epoch
 RECORDS = 20  # entries in a history at most: with few images an epoch takes less time than its validation
 
 
@@ -21,11 +23,13 @@ class Diverged(RuntimeError):
 class History:
     """What a training run left behind, at about `RECORDS` evenly spaced epochs.
 
-    `epoch` counts the epochs passed, `loss` is the mean training loss over the minibatches of that epoch,
-    `validation` what the caller's `validate` returned after it, `seconds` the duration of the whole run.
+    `epoch` counts the epochs passed and `step` the optimizer's steps, `loss` is the mean training loss over the
+    minibatches of that epoch, `validation` what the caller's `validate` returned after it, `seconds` the duration of
+    the whole run.
     """
 
     epoch: list = field(default_factory=list)
+    step: list = field(default_factory=list)
     loss: list = field(default_factory=list)
     validation: list = field(default_factory=list)
     seconds: float = 0.0
@@ -104,56 +108,15 @@ def negative_elbo(beta=1.0):
     Parameters
     ----------
     beta : float, 0 or more
-        Weight of the KL divergence: 1 gives the bound itself. Source: Higgins et al. (2017), "beta-VAE".
+        Weight of the KL divergence: 1 gives the bound itself. Source: Higgins et al. (2017), "beta-VAE". ValueError
+        for another number.
     """
+    if not 0 <= beta < math.inf:
+        raise ValueError(f"beta {beta!r}: use a number that is not negative")
 
     def loss(vae, images):
-        log_likelihood, kl = elbo_terms(vae, data.binarize(images))
+        log_likelihood, kl = elbo_terms(vae, corruptions.binarize(images))
         return (beta * kl.sum(1) - log_likelihood).mean()
-
-    return loss
-
-
-def labelled_bound(m2, inputs, classes):
-    """Lower bound (..., n) on log p(x, y) of a `SemiSupervisedVAE` in nats, with one z drawn per input.
-
-    `inputs` (..., n, n_inputs) and one-hot `classes` (..., n, n_classes) have the same leading dimensions.
-    """
-    mean, log_variance = m2.encoder(torch.cat([inputs, classes], -1)).chunk(2, -1)
-    codes = draw_codes(mean, log_variance)
-    kl = kl_from_prior(mean, log_variance).sum(-1)
-    mean, log_variance = m2.decoder(torch.cat([codes, classes], -1)).chunk(2, -1)
-    log_density = -((inputs - mean) ** 2 / log_variance.exp() + log_variance + math.log(2 * math.pi)) / 2
-    return log_density.sum(-1) - kl - math.log(classes.shape[-1])  # the last term is log p(y)
-
-
-def semi_supervised_loss(labelled_means, labelled_log_variances, labels, n_images, label_weight):
-    """The loss of a `SemiSupervisedVAE` in nats per image; at each step it draws every code from M1's posterior.
-
-    An image with a label is bounded by `labelled_bound`. One without is bounded by the mean of that over the classes,
-    weighted by the classifier's q(y | x), plus the entropy of q. Source: Kingma et al. (2014), "Semi-supervised
-    learning with deep generative models", equations 6 to 9.
-
-    Parameters
-    ----------
-    labelled_means, labelled_log_variances : Tensor (n_labels, n_inputs)
-    labels : Tensor (n_labels,)
-    n_images : int
-        Number of all images, in which the labelled ones count by their share.
-    label_weight : float
-        Of the cross-entropy, without which the classifier would learn nothing from labels.
-    """
-
-    def loss(m2, means, log_variances):
-        inputs, labelled = draw_codes(means, log_variances), draw_codes(labelled_means, labelled_log_variances)
-        log_q = m2.classifier(inputs).log_softmax(1)  # (n, n_classes)
-        n, n_classes = log_q.shape
-        one_hot = torch.eye(n_classes, device=inputs.device)
-        every_class = one_hot[:, None].expand(-1, n, -1)  # (n_classes, n, n_classes)
-        bounds = labelled_bound(m2, inputs.expand(n_classes, -1, -1), every_class)  # (n_classes, n)
-        unlabelled = (log_q.exp() * (bounds.T - log_q)).sum(1).mean()
-        known = labelled_bound(m2, labelled, one_hot[labels]).mean() * len(labels) / n_images
-        return label_weight * classification_loss(m2, labelled, labels) - unlabelled - known
 
     return loss
 
@@ -164,7 +127,7 @@ def classification_loss(model, inputs, labels):
 
 
 def smoothed_classification_loss(model, inputs, labels):
-    """`classification_loss` with a tenth of each label spread over all classes: doubt about labels that may be wrong.
+    """Cross-entropy with a tenth of each label spread over all classes: doubt about labels that may be wrong.
 
     Source: Szegedy et al. (2016), "Rethinking the inception architecture for computer vision".
     """
@@ -190,19 +153,14 @@ def joint_loss(labelled_images, labels, reconstruction_weight, batch_size):
     return loss
 
 
-def train(
-    model,
-    loss,
-    tensors,
-    *,
-    epochs,
-    batch_size=128,
-    learning_rate=1e-3,
-    weight_decay=0.0,
-    seed=0,
-    transform=None,
-    validate=None,
-):
+def tell(epoch, epochs):
+    """Call the function in `WATCH`, if there is one; a copy of `train` in a notebook reaches it in a worker too."""
+    if (watch := WATCH.get()) is not None:
+        watch(epoch, epochs)
+
+
+def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, weight_decay=0.0, seed=0, transform=None,
+          validate=None):  # fmt: skip
     """Train `model` in place with AdamW and a one-cycle learning rate.
 
     The tensors are indexed directly: no DataLoader, no transforms, no copies between processes. Source of the
@@ -265,8 +223,10 @@ def train(
             total += value.detach()
         if not math.isfinite(mean_loss := total.item() / n_batches):
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch}: lower the learning rate")
+        tell(epoch, epochs)
         if epoch % math.ceil(epochs / RECORDS) == 0 or epoch == epochs:
             history.epoch.append(epoch)
+            history.step.append(epoch * n_batches)
             history.loss.append(mean_loss)
             if validate is not None:
                 model.eval()

@@ -1,21 +1,30 @@
 """What several test files share."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
 def smoke_report(tmp_path_factory):
-    """The whole report on the smoke profile, made by the command that the README gives."""
-    out = tmp_path_factory.mktemp("smoke")
-    environment = os.environ | {"MNIST_AE_CACHE": str(out / "cache")}
-    command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    """The whole report on the smoke profile, made by the command that the README gives: once, by one of the workers."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of the session, in which every worker has a folder of its own
+    out, outcome = shared / "smoke", shared / "smoke.json"
+    with FileLock(shared / "smoke.lock"):
+        if not outcome.exists():
+            environment = os.environ | {"MNIST_AE_CACHE": str(shared / "smoke-cache")}
+            command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", str(out)]
+            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
+            outcome.write_text(json.dumps([done.returncode, done.stdout[-3000:] + done.stderr[-3000:]]))
+    code, said = json.loads(outcome.read_text())
+    assert code == 0, said
     return out

@@ -10,15 +10,16 @@ dataset = "auto"
 seeds = None
 latent_dim = 32
 device = "auto"
-out = "../reports/quick"
+out = None
 """
 
 SAVE = """import json
 from pathlib import Path
 
-entries = {entries}
+made_with = {{"profile": profile, "dataset": dataset, "checksum": "abc123", "seeds": seeds or 2}}
+left = {{"made_with": made_with | {other}, "results": {entries}}}
 Path(out, "results").mkdir(parents=True, exist_ok=True)
-Path(out, "results", "{name}.json").write_text(json.dumps(entries))"""
+Path(out, "results", "{name}.json").write_text(json.dumps(left))"""
 
 SETTING = {
     "seeds": 2,
@@ -32,8 +33,14 @@ def entry(id="hybrid.accuracy", notebook="01_stub", value=0.98214, **changes):
     valid = {
         "id": id, "notebook": notebook, "value": value, "ci": [0.9801, 0.9842], "per_seed": [0.9810, 0.9833],
         "unit": "fraction", "split": "test", "dataset": "mnist", "n_labels": None, "reference": None,
+        "headline": "Frozen convolutional encoder + MLP",
     }  # fmt: skip
     return valid | changes
+
+
+def made_with(**changes):
+    """What the stub notebooks of a quick report are made with, with `changes`."""
+    return {"profile": "quick", "dataset": "mnist", "checksum": "abc123", "seeds": 2} | changes
 
 
 def verdict(value="supported", **changes):
@@ -44,18 +51,23 @@ def verdict(value="supported", **changes):
         "margin": 0.0,
         "p": 0.01,
     }
-    return entry("codes_beat_pixels", value=value, unit="verdict", ci=[0.01, 0.02]) | texts | changes
+    judged = entry("codes_beat_pixels", value=value, unit="verdict", ci=[0.01, 0.02]) | texts | changes
+    del judged["headline"]
+    return judged
 
 
-def write_notebook(folder, name="01_stub", cells=(), parameters=PARAMETERS, entries=None):
-    """Write ``<folder>/<name>.ipynb``: a heading, the parameters, `cells` and a cell that saves `entries`."""
+def write_notebook(folder, name="01_stub", cells=(), parameters=PARAMETERS, entries=None, **other):
+    """Write ``<folder>/<name>.ipynb``: a heading, the parameters, `cells` and a cell that saves `entries`.
+
+    `other` is what they claim to be made with other than it is.
+    """
     entries = [entry(notebook=name)] if entries is None else entries
     folder.mkdir(parents=True, exist_ok=True)
     content = [
         new_markdown_cell(f"# Chapter {name}\n\nWhat a stub settles."),
         new_code_cell(parameters, metadata={"tags": ["parameters"]}),
         *(cell if not isinstance(cell, str) else new_code_cell(cell) for cell in cells),
-        new_code_cell(SAVE.format(entries=repr(json.loads(json.dumps(entries))), name=name)),
+        new_code_cell(SAVE.format(entries=repr(json.loads(json.dumps(entries))), name=name, other=other)),
     ]
     notebook = new_notebook(cells=content)
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}

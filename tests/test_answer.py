@@ -1,11 +1,13 @@
-"""Chapter 8 on made-up results that must be supported, refuted, mixed and undecided, and with a chapter missing."""
+"""Chapter 8 on made-up results that must be supported, refuted, mixed and undecided, and with chapters missing."""
 
 import json
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 
-from mnist_ae_utils import evaluation
+from mnist_ae_utils import data, results
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "08_answer.ipynb"
 PARTS = {
@@ -29,28 +31,39 @@ ACCURACIES = {
 }
 
 
+SETTINGS = {"profile": "smoke", "dataset": "uci-digits", "checksum": data.load("uci-digits").checksum, "seeds": 2}
+
+
+def execute(tmp_path):
+    """Run the notebook on what lies in `tmp_path`."""
+    papermill.execute_notebook(
+        NOTEBOOK, tmp_path / "08.ipynb", {"profile": "smoke", "out": str(tmp_path)}, cwd=NOTEBOOK.parent,
+        kernel_name="python3", progress_bar=False,
+    )  # fmt: skip
+
+
+def outputs(tmp_path):
+    """What the cells of the executed notebook show, as text."""
+    return json.dumps([cell.get("outputs") for cell in nbformat.read(tmp_path / "08.ipynb", as_version=4).cells])
+
+
 def answer(tmp_path, differences, accuracy, left_out=()):
     """Run the notebook on made-up results; its entries by id, and its text.
 
     `differences` are those of each part's verdict, by the beginning of its id.
     """
-    import papermill
-
     for name in PARTS.keys() - set(left_out):
-        results = evaluation.Results(name, "mnist")
+        of_chapter = results.Results(name, SETTINGS, tmp_path)
         if name in ACCURACIES:
             n_labels = 10 if name.startswith("06") else 55_000
-            results.add(ACCURACIES[name], accuracy, "fraction", n_labels=n_labels)
+            of_chapter.add(ACCURACIES[name], accuracy, "fraction", n_labels=n_labels)
         for id in PARTS[name]:
             (of_part,) = (values for beginning, values in differences.items() if id.startswith(beginning))
-            results.verdict(id, "A claim.", "a rule", of_part)
-        results.save(tmp_path)
-    executed = papermill.execute_notebook(
-        NOTEBOOK, tmp_path / "executed.ipynb", {"out": str(tmp_path)}, cwd=NOTEBOOK.parent, kernel_name="python3",
-        progress_bar=False,
-    )  # fmt: skip
-    entries = json.loads((tmp_path / "results" / "08_answer.json").read_text())
-    return {entry["id"]: entry for entry in entries}, json.dumps([cell.get("outputs") for cell in executed.cells])
+            of_chapter.verdict(id, "A claim.", "a rule", of_part)
+        of_chapter.save()
+    execute(tmp_path)
+    entries = results.read(tmp_path, SETTINGS)["08_answer"]
+    return {entry["id"]: entry for entry in entries}, outputs(tmp_path)
 
 
 UP, DOWN, BETWEEN = [0.1, 0.11, 0.1], [-0.1, -0.11, -0.1], [0.1, -0.1, 0.05]
@@ -79,9 +92,31 @@ def test_a_missing_chapter_is_named_and_the_rest_is_answered(tmp_path):
     assert claims["answer"]["value"] == "refuted" and "**No, not well.**" in claims["answer"]["claim"]
 
 
+def test_without_any_chapter_every_claim_is_undecided_and_every_chapter_named(tmp_path):
+    claims, text = answer(tmp_path, {}, [], PARTS)
+    assert all(f"{name} has left no results" in text for name in PARTS)
+    assert {claims[f"claim_{letter}"]["value"] for letter in "abcdefghi"} == {"undecided"}
+    assert claims["answer"]["claim"].startswith("**Undecided.**")
+    assert text.count("THIS IS NOT MNIST") == 1
+
+
+def test_a_chapter_run_with_other_settings_is_named_as_missing(tmp_path):
+    of_chapter = results.Results("04_hybrid_classification", SETTINGS | {"seeds": 3}, tmp_path)
+    of_chapter.add("hybrid.accuracy", [0.98, 0.981, 0.979], "fraction", n_labels=55_000)
+    of_chapter.save()
+    refused = r"holds results made with seeds 3 instead of 2 \(04_hybrid_classification.json\)"
+    with pytest.raises(papermill.PapermillExecutionError, match=refused):
+        execute(tmp_path)
+    text = outputs(tmp_path)
+    assert "04_hybrid_classification has left no results" in text and "made with seeds 3 instead of 2" in text
+    assert "98.00%" not in text and not (tmp_path / "results" / "08_answer.json").exists()
+
+
 def test_a_damaged_results_file_is_named(tmp_path):
     (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "03_regularization.json").write_text('[{"id": ')
-    with pytest.raises(ValueError, match="03_regularization.json is damaged .* run notebook 03_regularization again"):
-        evaluation.read_results(tmp_path)
-    assert evaluation.read_results(tmp_path / "nowhere") == {}
+    path = tmp_path / "results" / "03_regularization.json"
+    for damaged in ('[{"id": ', "[]", '{"results": []}'):
+        path.write_text(damaged)
+        with pytest.raises(ValueError, match="03_regularization.json is damaged .* run notebook 03_regularization"):
+            results.read(tmp_path)
+    assert results.read(tmp_path / "nowhere") == {}

@@ -5,11 +5,13 @@ import errno
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 
-from mnist_ae_utils import __main__ as cli
-from mnist_ae_utils import data, experiments, report
+from mnist_ae_utils import __main__, chapter, data
+from mnist_ae_utils.report import benchmark, notebooks
+from mnist_ae_utils.report import command as cli
 
 
 def run(capsys, *arguments):
@@ -24,7 +26,7 @@ def run(capsys, *arguments):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["report", "--profile", "fast"], "invalid choice: 'fast' (choose from smoke, quick, full)"),
+        (["report", "--profile", "fast"], "invalid choice: 'fast' (choose from quick, full)"),
         (["report", "--dataset", "cifar"], "choose from auto, mnist, fashion-mnist, kmnist, uci-digits"),
         (["report", "--device", "tpu"], "choose from auto, cpu, cuda, mps"),
         (["report", "--seeds", "0"], "'0' is not a whole number from 1 to 100"),
@@ -39,14 +41,12 @@ def run(capsys, *arguments):
 def test_a_wrong_argument_gets_one_line_that_says_what_is_allowed(capsys, arguments, message):
     code, error = run(capsys, *arguments)
     assert code == 2
-    assert message in error.replace("'smoke', 'quick', 'full'", "smoke, quick, full").replace("', '", ", ").replace(
-        "from '", "from "
-    )
+    assert message in error.replace("', '", ", ").replace("from '", "from ") and "smoke" not in error
     assert error.count("\n") == 1
 
 
 def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
-    monkeypatch.setattr(experiments.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(chapter.torch.cuda, "is_available", lambda: False)
     code, error = run(capsys, "report", "--device", "cuda")
     assert code == 2 and "'cuda' is not available here: use one of auto, cpu" in error and error.count("\n") == 1
 
@@ -55,7 +55,7 @@ def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
     "error, message",
     [
         (data.DataError("train-images is damaged. Delete it."), "train-images is damaged. Delete it."),
-        (report.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
+        (notebooks.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
         (OSError(errno.ENOSPC, "No space left on device", "reports/x"), "reports/x: No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied"),
     ],
@@ -64,7 +64,7 @@ def test_a_failure_is_one_line_and_no_traceback(capsys, monkeypatch, error, mess
     def fail(*arguments):
         raise error
 
-    monkeypatch.setattr(report, "run", fail)
+    monkeypatch.setattr(cli, "run", fail)
     code, text = run(capsys, "report")
     assert code == 1
     assert text == f"mnist-ae: {message}\n"
@@ -74,22 +74,26 @@ def test_an_interruption_is_130(capsys, monkeypatch):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report, "run", interrupt)
+    monkeypatch.setattr(cli, "run", interrupt)
     code, text = run(capsys, "report")
     assert code == 130 and "reuses the trainings that are finished" in text and "Traceback" not in text
 
 
-def test_where_reports_go(monkeypatch):
+def test_what_is_asked_for_reaches_the_report(monkeypatch):
     calls = []
-    monkeypatch.setattr(report, "run", lambda *arguments: calls.append(arguments) or 0)
-    assert cli.main(["report"]) == cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist"]) == 0
-    assert cli.main(["report", "--out", "elsewhere"]) == 0
-    assert cli.main(["report", "--profile", "full", "--dataset", "mnist"]) == 0
-    reports = report.ROOT / "reports"
-    assert calls[0] == ("quick", None, "auto", None, "auto", reports / "quick")
-    assert calls[1] == ("full", None, "kmnist", 3, "auto", reports / "full-kmnist")
-    assert str(calls[2][-1]) == "elsewhere"
-    assert calls[3][-1] == reports
+    monkeypatch.setattr(cli, "run", lambda *arguments: calls.append(arguments) or 0)
+    assert __main__.main(["report"]) == 0
+    assert cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist", "--only", "02"]) == 0
+    assert cli.main(["report", "--profile", "smoke", "--out", "elsewhere", "--device", "cpu"]) == 0
+    assert calls[0] == ("quick", None, "auto", None, "auto", None)
+    assert calls[1] == ("full", ["02"], "kmnist", 3, "auto", None)
+    assert calls[2] == ("smoke", None, "auto", None, "cpu", Path("elsewhere"))
+
+
+def test_the_benchmark_is_told_where_to_go_and_says_where_it_went(capsys, monkeypatch):
+    monkeypatch.setattr(benchmark, "run", lambda *arguments: arguments)
+    assert cli.main(["bench", "--out", "elsewhere", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == f"written to {(Path('elsewhere'), 'auto', 'cpu')}\n"
 
 
 def test_data_says_where_they_come_from(capsys):
@@ -114,9 +118,18 @@ def test_a_fallback_is_announced_once_and_without_a_source_path(capsys, monkeypa
 
 
 def test_choices_are_those_of_the_package():
-    assert cli.PROFILES == tuple(experiments.PROFILES)
+    assert cli.PROFILES == tuple(chapter.PROFILES)
     assert cli.DATASETS == data.DATASETS
-    assert cli.DEVICES == experiments.DEVICES
+    assert cli.DEVICES == chapter.DEVICES
+
+
+def test_the_profile_of_the_tests_is_not_offered(capsys):
+    assert run(capsys, "report", "--profile", "smoke", "--seeds", "0")[0] == 2
+    for arguments in (["--help"], ["report", "--help"]):
+        with pytest.raises(SystemExit):
+            cli.main(arguments)
+        said = capsys.readouterr().out
+        assert "smoke" not in said and "--profile full" in said
 
 
 def test_help_shows_examples_without_importing_torch():

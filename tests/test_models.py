@@ -96,3 +96,25 @@ def test_standardize_keeps_the_geometry_of_the_codes():
     assert scaled.square().mean().item() == pytest.approx(1, abs=1e-4)
     ratio = torch.pdist(codes[:50]) / torch.pdist(scaled[:50])
     torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-3, atol=0)
+
+
+def test_saved_weights_make_the_same_model_again(autoencoder, tmp_path):
+    images = torch.rand(3, 1, 28, 28)
+    autoencoder.train()(images)  # moves the running averages of a batch norm
+    models.save_weights(autoencoder, tmp_path / "weights.safetensors")
+    make = AUTOENCODERS[next(name for name, made in AUTOENCODERS.items() if repr(made()) == repr(autoencoder))]
+    loaded = models.load_weights(make, tmp_path / "weights.safetensors")
+    assert not loaded.training
+    torch.testing.assert_close(loaded(images), autoencoder.eval()(images))
+
+
+def test_weights_of_another_network_or_a_damaged_file_are_named(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    models.save_weights(models.LinearAutoencoder(5), path)
+    with pytest.raises(ValueError, match=r"(?s)weights\.safetensors does not hold the weights of this network.*size mismatch"):
+        models.load_weights(lambda: models.LinearAutoencoder(6), path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="does not hold the weights"):
+        models.load_weights(lambda: models.LinearAutoencoder(5), path)
+    with pytest.raises(FileNotFoundError):
+        models.load_weights(models.LinearAutoencoder, tmp_path / "nowhere")

@@ -1,17 +1,46 @@
-"""Every notebook as a student gets it, and run from the first cell to the last."""
+"""Every notebook as a student gets it, and run from the first cell to the last; what may import what."""
 
+import ast
 import json
 import re
 from pathlib import Path
 
+import cells
 import nbformat
 import pytest
 
+import mnist_ae_utils
 from mnist_ae_utils import report
+from mnist_ae_utils import results as measured
+from mnist_ae_utils.report import collect
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
+# A module imports only from those before it; modules in one group, separated by spaces, not from each other.
+ORDER = (
+    "corruptions data", "models", "training", "metrics", "results", "fingerprints", "runs", "trainings", "few_labels",
+    "chapter", "plots", "report.notebooks", "report.collect", "report.page", "report.book", "report.benchmark",
+    "report.command", "__main__",
+)  # fmt: skip
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def imported(source):
+    """Modules of the package that a source imports, such as "data" and "report.page"; "" for the package itself."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for package, *parts in (name.split(".") for name in names):
+            if package == "mnist_ae_utils":
+                yield ".".join(parts[: 1 + (parts[:1] == ["report"])])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -25,13 +54,50 @@ def test_a_notebook_is_stripped_and_readable(path):
     values = {}
     exec(parameters.source, values)
     assert set(values) - {"__builtins__"} == PARAMETERS
-    assert values["profile"] == "quick" and values["seeds"] is None
-    assert max(len(cell.source.splitlines()) for cell in code) <= 25
+    assert values["profile"] == "quick" and values["seeds"] is None and values["out"] is None
+    assert "smoke" not in parameters.source, "the profile of the tests is not offered"
+    assert max(len(cell.source.splitlines()) for cell in code if "source" not in cell.metadata) <= 25
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for part in ("**The question of this chapter.**", "**What to expect.**", "**Run time**", "*Predict:*",
                  "**What to see.**", "## Verdicts", "## Exercises"):  # fmt: skip
         assert part in prose, f"{path.name} lacks {part}"
     assert any("solution" in cell.metadata.get("tags", []) for cell in code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_cells_that_show_the_packages_code_hold_its_text(path):
+    for cell in code_cells(path):
+        if "source" in cell.metadata:
+            assert cell.source == cells.expected(cell), f"{cell.metadata['source']}: run `make cells`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_notebook_imports_the_report(path):
+    code = "\n".join(re.sub(r"^[%!].*", "", cell.source, flags=re.MULTILINE) for cell in code_cells(path))
+    assert not [module for module in imported(code) if module.startswith("report")]
+
+
+def test_a_module_imports_only_from_those_before_it():
+    package = Path(mnist_ae_utils.__file__).parent
+    found = [path.relative_to(package).with_suffix("").parts for path in package.rglob("*.py")]
+    modules = {".".join(parts) for parts in found if parts[-1] != "__init__" and "site" not in parts}
+    assert modules == {name for group in ORDER for name in group.split()}
+    before = set()
+    for group in ORDER:
+        for name in group.split():
+            later = set(imported((package / f"{name.replace('.', '/')}.py").read_text(encoding="utf-8"))) - before
+            assert not later, f"{name} imports {', '.join(sorted(later))}"
+        before |= set(group.split())
+    names = [name for group in ORDER[:-1] for name in group.split()]
+    assert ", ".join(name for name in names if "." not in name) + ", report" in " ".join(mnist_ae_utils.__doc__.split())
+    of_report = [name.removeprefix("report.") for name in names if "." in name]
+    assert ", ".join(of_report) in " ".join(report.__doc__.split())
+
+
+def test_all_notebooks_together_hold_less_than_1900_lines_of_code():
+    lines = {path.stem: sum(bool(line.strip()) for cell in code_cells(path) for line in cell.source.splitlines())
+             for path in NOTEBOOKS}  # fmt: skip
+    assert sum(lines.values()) < 1900, lines
 
 
 def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
@@ -40,8 +106,7 @@ def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
     assert header["profile"] == "smoke" and header["dataset"]["name"] == "uci-digits" and not header["failed"]
     assert "NOT MNIST" in header["dataset"]["notice"]
     for path in NOTEBOOKS:
-        entries = json.loads((smoke_report / "results" / f"{path.stem}.json").read_text())
-        report.check_results(entries, path.stem)
+        entries = collect.read_results(smoke_report / "results" / f"{path.stem}.json", collect.made_with(header))
         assert {entry["notebook"] for entry in entries} == {path.stem}
         assert any(entry["unit"] == "verdict" for entry in entries)
         assert header["notebooks"][path.stem]["seconds"] > 0
@@ -64,7 +129,7 @@ def test_every_executed_notebook_shows_that_it_did_not_run_on_mnist(smoke_report
 
 
 def test_the_answer_finds_what_the_chapters_leave_and_links_to_their_figures(smoke_report):
-    entries = json.loads((smoke_report / "results" / "08_answer.json").read_text())
+    entries = measured.read(smoke_report)["08_answer"]
     claims = {entry["id"]: entry for entry in entries}
     assert {"same_classifier_dense", "same_classifier_convolutional", "same_classifier_variational"} <= claims.keys()
     assert all(claims[f"claim_{letter}"]["rule"].partition(": ")[2] for letter in "abcdefghi"), "every claim has parts"
@@ -78,7 +143,7 @@ def test_the_answer_finds_what_the_chapters_leave_and_links_to_their_figures(smo
 
 
 def test_committed_reports_are_small():
-    built = ("html", "quick", "smoke", "full-")
+    built = ("html", "quick", "smoke", "full")
     kept = [path for path in (ROOT / "reports").glob("*") if not path.name.startswith(built)]
     files = [file for path in kept for file in [path, *path.rglob("*")] if file.is_file()]
     if not files:
@@ -96,12 +161,12 @@ def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypat
     papermill.execute_notebook(
         path, tmp_path / path.name, chosen, cwd=path.parent, kernel_name="python3", progress_bar=False
     )
-    entries = json.loads((tmp_path / "results" / f"{path.stem}.json").read_text())
+    entries = measured.read(tmp_path)[path.stem]
     assert all(len(entry["per_seed"]) == 1 for entry in entries)
     assert {entry["value"] for entry in entries if entry["unit"] == "verdict"} == {"undecided"}, (
         "one seed decides nothing"
     )
-    usual = json.loads((smoke_report / "results" / f"{path.stem}.json").read_text())
+    usual = measured.read(smoke_report)[path.stem]
     chosen, usual = ({entry["id"]: entry["per_seed"][0] for entry in each} for each in (entries, usual))
     assert chosen["basic_ae.reconstruction_error"] != usual["basic_ae.reconstruction_error"], "latent_dim counts"
     assert chosen["dense_ae_16.reconstruction_error"] == pytest.approx(usual["dense_ae_16.reconstruction_error"])

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from stub_notebooks import SETTING, entry, verdict, write_notebook
 
-from mnist_ae_utils import report
+from mnist_ae_utils.report import command
 
 MATHEMATICS = r"""## Mathematics
 
@@ -48,8 +48,8 @@ def book(request, tmp_path_factory):
     write_notebook(folder, "01_stub", CELLS, entries=entries)
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "prepare", lambda *arguments: SETTING)
-        report.run(out=out, folder=folder)
+        patch.setattr(command, "prepare", lambda *arguments: SETTING)
+        command.run(out=out, folder=folder)
     return out / "html"
 
 

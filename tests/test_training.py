@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
-from mnist_ae_utils import data, evaluation, models, training
+from mnist_ae_utils import data, metrics, models, training
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_a_linear_autoencoder_ends_at_pca(digits):
     torch.manual_seed(0)
     model = models.LinearAutoencoder(4)
     training.train(model, training.reconstruction_loss, (images,), epochs=200, learning_rate=2e-2, batch_size=64)
-    error = evaluation.reconstruction_error(model, images)
+    error = metrics.reconstruction_error(model, images)
     assert pca_error <= error * 1.0001, "PCA is the floor"
     assert error < 1.01 * pca_error
     angles = subspace_angles(model.decoder[0].weight.detach().numpy(), pca.components_.T)

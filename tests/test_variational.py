@@ -1,14 +1,24 @@
 """Variational autoencoders: every estimator against an exact or independent computation on a small case."""
 
 import math
+import re
+from functools import partial
 
 import numpy as np
 import pytest
 import scipy.linalg
 import torch
+from from_notebook import definitions
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from mnist_ae_utils import data, evaluation, experiments, models, training
+from mnist_ae_utils import corruptions, metrics, models, training, trainings
+from mnist_ae_utils.chapter import begin
+from mnist_ae_utils.runs import recall
+
+of_chapter = definitions(
+    5, "draw_codes", "kl_from_prior", "active_units", "log_bernoulli", "log_likelihood", "likelihood",
+    "frechet_distance", "SemiSupervisedVAE", "labelled_bound", "semi_supervised_loss", "semi_supervised",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -45,7 +55,7 @@ def gaussian(mean, log_variance):
 
 def seeded_binary(images, seed=0):
     torch.manual_seed(seed)
-    return data.binarize(images)
+    return corruptions.binarize(images)
 
 
 def test_kl_divergence_is_that_of_torch():
@@ -56,9 +66,9 @@ def test_kl_divergence_is_that_of_torch():
 
 def test_binarization_is_dynamic_and_keeps_the_mean():
     image = torch.tensor([0.0, 0.3, 1.0]).repeat(20_000, 1)
-    drawn = data.binarize(image)
+    drawn = corruptions.binarize(image)
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(drawn, data.binarize(image))
+    assert not torch.equal(drawn, corruptions.binarize(image))
     assert drawn.mean(0).tolist() == pytest.approx([0, 0.3, 1], abs=0.02)
 
 
@@ -70,7 +80,7 @@ def test_the_encoder_is_the_posteriors_mean_and_the_decoder_the_probability_of_i
 
 
 def test_the_elbos_terms_are_those_of_torchs_distributions(small_vae, images):
-    binary = data.binarize(images)
+    binary = corruptions.binarize(images)
     torch.manual_seed(3)
     log_likelihood, kl = training.elbo_terms(small_vae, binary)
     mean, log_variance = small_vae.posterior(binary)
@@ -83,9 +93,9 @@ def test_the_elbos_terms_are_those_of_torchs_distributions(small_vae, images):
 
 def test_the_bounds_rise_to_the_exact_likelihood(small_vae, images):
     binary = seeded_binary(images)
-    elbo = evaluation.elbo(small_vae, binary.repeat(100, 1, 1, 1))
+    elbo = metrics.elbo(small_vae, binary.repeat(100, 1, 1, 1))
     one, few, many = (
-        evaluation.log_likelihood(small_vae, binary.repeat(repeats, 1, 1, 1), k).mean().item()
+        of_chapter.log_likelihood(small_vae, binary.repeat(repeats, 1, 1, 1), k).mean().item()
         for k, repeats in ((1, 100), (10, 20), (10_000, 1))
     )
     truth = exact_log_likelihood(small_vae, binary).mean().item()
@@ -95,19 +105,19 @@ def test_the_bounds_rise_to_the_exact_likelihood(small_vae, images):
 
 
 def test_the_estimate_does_not_depend_on_how_the_codes_are_cut(small_vae, images, monkeypatch):
-    expected = evaluation.log_likelihood(small_vae, images, 70)
-    monkeypatch.setattr(evaluation, "BATCH", 32)
-    assert torch.allclose(evaluation.log_likelihood(small_vae, images, 70), expected, rtol=1e-5)
+    expected = of_chapter.log_likelihood(small_vae, images, 70)
+    monkeypatch.setattr(metrics, "BATCH", 32)
+    assert torch.allclose(of_chapter.log_likelihood(small_vae, images, 70), expected, rtol=1e-5)
 
 
 def test_estimates_are_reproducible_and_leave_the_random_state_alone(small_vae, images):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = evaluation.elbo(small_vae, images), evaluation.log_likelihood(small_vae, images, 5)
+    first = metrics.elbo(small_vae, images), of_chapter.log_likelihood(small_vae, images, 5)
     assert torch.equal(torch.rand(3), expected), "else every epoch would repeat the noise of the one before"
-    assert evaluation.elbo(small_vae, images) == first[0] != evaluation.elbo(small_vae, images, seed=1)
-    assert torch.equal(evaluation.log_likelihood(small_vae, images, 5), first[1])
+    assert metrics.elbo(small_vae, images) == first[0] != metrics.elbo(small_vae, images, seed=1)
+    assert torch.equal(of_chapter.log_likelihood(small_vae, images, 5), first[1])
 
 
 def test_beta_weighs_the_divergence_and_zero_removes_it(small_vae, images):
@@ -123,7 +133,7 @@ def test_beta_weighs_the_divergence_and_zero_removes_it(small_vae, images):
     without = small_vae.log_variance.bias.grad.clone()
     small_vae.zero_grad()
     torch.manual_seed(4)
-    log_likelihood, _ = training.elbo_terms(small_vae, data.binarize(images))
+    log_likelihood, _ = training.elbo_terms(small_vae, corruptions.binarize(images))
     (-log_likelihood.mean()).backward()
     assert torch.allclose(without, small_vae.log_variance.bias.grad), "only the reconstruction pulls"
 
@@ -133,23 +143,24 @@ def test_the_frechet_distance_is_that_of_the_matrix_square_root():
     a, b = random.normal(size=(500, 4)) @ random.normal(size=(4, 4)), random.normal(1, 2, size=(300, 4))
     cov_a, cov_b = np.cov(a.T), np.cov(b.T)
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * scipy.linalg.sqrtm(cov_a @ cov_b))
-    assert evaluation.frechet_distance(torch.tensor(a), b) == pytest.approx(expected.real)
-    assert evaluation.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
-    assert evaluation.frechet_distance(a, a + 3) == pytest.approx(36), "a shift adds its squared length"
+    assert of_chapter.frechet_distance(torch.tensor(a), b) == pytest.approx(expected.real)
+    assert of_chapter.frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    assert of_chapter.frechet_distance(a, a + 3) == pytest.approx(36), "a shift adds its squared length"
 
 
 def test_active_units_are_those_whose_mean_moves(images):
     vae = models.VariationalAutoencoder(latent_dim=6, hidden=8)
     with torch.no_grad():
         vae.encoder[-1].weight.mul_(100)
-        vae.encoder[-1].weight[[1, 4]] = 0
-    assert evaluation.active_units(vae, images) == 4
+        vae.encoder[-1].weight[[1, 4]] *= torch.tensor([[0], [1e-3]])  # one does not move, one hardly does
+    assert of_chapter.active_units(vae, images) == 4
+    assert 0 < metrics.encode(vae, images).var(0)[4] < 0.01
 
 
 def precise_m2():
     """An M2 whose encoder and M1 leave nothing to chance, so that its bounds can be computed class by class."""
     torch.manual_seed(0)
-    m2 = models.SemiSupervisedVAE(n_inputs=3, latent_dim=2, hidden=5)
+    m2 = of_chapter.SemiSupervisedVAE(n_inputs=3, latent_dim=2, hidden=5)
     with torch.no_grad():
         m2.encoder[-1].weight[2:] = 0
         m2.encoder[-1].bias[2:] = -40  # log variance of z
@@ -168,7 +179,7 @@ def expected_bound(m2, x, y):
 def test_the_semi_supervised_loss_is_the_papers():
     m2, inputs, labels = precise_m2(), torch.randn(4, 3), torch.tensor([7, 2])
     sure = torch.full_like(inputs, -40)  # log variance of x
-    loss = training.semi_supervised_loss(inputs[:2], sure[:2], labels, n_images=8, label_weight=0.3)
+    loss = of_chapter.semi_supervised_loss(inputs[:2], sure[:2], labels, n_images=8, label_weight=0.3)
     total = 0
     for x in inputs:
         q = m2.classifier(x).softmax(0)
@@ -180,45 +191,62 @@ def test_the_semi_supervised_loss_is_the_papers():
 
 def test_a_labelled_bound_lies_below_the_exact_density():
     torch.manual_seed(0)
-    m2, x = models.SemiSupervisedVAE(n_inputs=2, latent_dim=1, hidden=5), torch.randn(1, 2)
+    m2, x = of_chapter.SemiSupervisedVAE(n_inputs=2, latent_dim=1, hidden=5), torch.randn(1, 2)
     with torch.no_grad():
         m2.decoder[0].weight.mul_(5)
         one_hot, codes = torch.eye(10)[[3]], torch.linspace(-8, 8, 4001)[:, None]
         mean, log_variance = m2.decoder(torch.cat([codes, one_hot.expand(4001, -1)], 1)).chunk(2, 1)
         log_joint = Normal(0, 1).log_prob(codes)[:, 0] + gaussian(mean, log_variance).log_prob(x).sum(1)
         truth = (log_joint.logsumexp(0) + math.log(16 / 4000) + math.log(0.1)).item()
-        bound = training.labelled_bound(m2, x.expand(5000, -1), one_hot.expand(5000, -1)).mean().item()
+        bound = of_chapter.labelled_bound(m2, x.expand(5000, -1), one_hot.expand(5000, -1)).mean().item()
     assert truth - 5 < bound < truth
 
 
 @pytest.fixture
 def chapter(tmp_path, monkeypatch):
     monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
-    return experiments.begin("05_x", "smoke", device="cpu")
+    return begin("05_x", "smoke", device="cpu", out=tmp_path)
+
+
+def variational(chapter, *args, **settings):
+    settings = {"learning_rate": 1e-2} | settings
+    loss = training.negative_elbo()
+    return chapter.autoencoder(models.VariationalAutoencoder, *args, loss=loss, score=metrics.elbo, **settings)
 
 
 def test_variational_runs_are_scored_in_nats_and_classify(chapter):
-    recipe = chapter.variational(6, hidden=32, epochs=8, likelihood_images=30, k=20)
-    m2 = chapter.semi_supervised(recipe, 50, epochs=12)
-    run, m2_run = (experiments.remembered_run(r, 0) for r in (recipe, m2))
-    test = chapter.data.test
-    assert run.scores["test"] == pytest.approx(evaluation.elbo(run.model(), test.images), rel=1e-5)
-    assert run.scores["log_likelihood"] > evaluation.elbo(run.model(), test.images[:30])
+    data, vae = chapter.data, variational(chapter, 6, hidden=32, effort=8)
+    m2 = partial(of_chapter.semi_supervised, vae, data, 50, epochs=chapter.epochs(12))
+    run, m2_run = recall(vae, 0), recall(m2, 0)
+    images, labels = data.test.images, data.test.labels
+    assert run.scores["test"] == pytest.approx(metrics.elbo(run.model, images), rel=1e-5)
+    estimate = recall(partial(of_chapter.likelihood, vae, data, 30, 20), 0)
+    assert estimate == pytest.approx(of_chapter.log_likelihood(run.model, images[:30], 20).mean().item(), rel=1e-6)
+    assert estimate > metrics.elbo(run.model, images[:30])
     assert run.history.loss[-1] < run.history.loss[0] - 50
-    codes = evaluation.encode(run.model(), test.images)
-    assert m2_run.scores["test"] == evaluation.accuracy(m2_run.model(), codes, test.labels) > 0.3
-    mlp = experiments.remembered_run(chapter.classifier("codes", recipe, n_labels=50), 0)
+    codes = metrics.encode(run.model, images)
+    assert m2_run.scores["test"] == metrics.accuracy(m2_run.model, codes, labels) > 0.3
+    mlp = recall(chapter.on_inputs(trainings.codes, autoencoder=vae, n_labels=50), 0)
     assert mlp.scores["test"] > 0.2
 
 
-def test_m2_on_a_diverged_m1_has_diverged(chapter):
-    recipe = chapter.variational(2, hidden=8, learning_rate=1e12)
-    run = experiments.remembered_run(chapter.semi_supervised(recipe, 20), 0)
-    assert run.diverged.startswith("its variational autoencoder")
+def test_what_rests_on_a_diverged_vae_has_diverged(chapter):
+    vae = variational(chapter, 2, hidden=8, learning_rate=1e12)
+    with pytest.raises(training.Diverged) as of_vae:
+        recall(vae, 0)
+    for experiment in (
+        partial(of_chapter.semi_supervised, vae, chapter.data, 20, epochs=1),
+        partial(of_chapter.likelihood, vae, chapter.data, 30, 20),
+    ):
+        with pytest.raises(training.Diverged, match=re.escape(str(of_vae.value))):
+            recall(experiment, 0)
 
 
-def test_settings_out_of_range_are_refused(chapter):
-    for make in (lambda: chapter.variational(beta=-1), lambda: chapter.variational(k=0),
-                 lambda: chapter.semi_supervised(chapter.variational(), 0)):  # fmt: skip
+def test_settings_out_of_range_are_refused(chapter, small_vae, images):
+    for beta in (-1, math.inf, math.nan):
         with pytest.raises(ValueError, match="use a"):
-            make()
+            training.negative_elbo(beta)
+    with pytest.raises(ValueError):
+        of_chapter.log_likelihood(small_vae, images, k=0)
+    with pytest.raises(ValueError, match="n_labels must be"):
+        recall(partial(of_chapter.semi_supervised, variational(chapter, hidden=8), chapter.data, 0, epochs=1), 0)

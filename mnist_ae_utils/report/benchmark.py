@@ -1,5 +1,6 @@
 """How fast a training step is, beside the usual loop: a `DataLoader` that turns PIL images into tensors one by one."""
 
+import json
 import time
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from mnist_ae_utils import data, evaluation, experiments, models, training
+from mnist_ae_utils import chapter, data, models, results, training
 
-MODELS = {
-    "dense_ae": lambda: models.DenseAutoencoder(32),
-    "conv_ae": lambda: models.ConvAutoencoder(32, channels=(16, 32)),
+MODELS = {  # by the end of the id: its name in words, and what makes it
+    "dense_ae": ("Dense autoencoder", lambda: models.DenseAutoencoder(32)),
+    "conv_ae": ("Convolutional autoencoder", lambda: models.ConvAutoencoder(32, channels=(16, 32))),
 }
 BATCH_SIZE = 128
 
@@ -46,13 +47,13 @@ def loader_epoch(model, images, device):
     return time.perf_counter() - start
 
 
-def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
+def run(out=None, dataset="auto", device="auto", n_images=12_800, repeats=5):
     """Time both loops in turn, print the table and record the ratios for the report.
 
     Parameters
     ----------
-    out : str or Path
-        The results go to ``<out>/results/benchmark.json``.
+    out : path, optional
+        The results go to ``<out>/results/benchmark.json``; that of the quick report unless told.
     n_images : int
         Images in the epoch that is timed.
     repeats : int
@@ -63,15 +64,17 @@ def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
     Path
         Of the file written.
     """
-    device = experiments.choose_device(device)
+    device = chapter.choose_device(device)
     loaded = data.load(dataset, device)
     images = loaded.train.first(min(n_images, len(loaded.train))).images
-    results = evaluation.Results("benchmark", loaded.name)
+    out = Path(chapter.report_folder("quick", loaded.name) if out is None else out)
+    made_with = {"dataset": loaded.name, "checksum": loaded.checksum}  # whatever profile the report has
+    measured = results.Results("benchmark", made_with, out)
     steps = -(-len(images) // BATCH_SIZE)
     how = f"{steps} steps of {BATCH_SIZE} images on {device}, {torch.get_num_threads()} threads"
     print(f"{how}, {repeats} pairs of epochs")
     print(f"{'model':10} {'DataLoader, ms a step':>22} {'this loop, ms a step':>22} {'ratio':>8}")
-    for name, build in MODELS.items():
+    for name, (headline, build) in MODELS.items():
         pairs = []
         for repeat in range(repeats + 1):
             slow = loader_epoch(build().to(device), images, device)
@@ -83,5 +86,9 @@ def run(out, dataset="auto", device="auto", n_images=12_800, repeats=5):
         slow, fast = np.median(pairs, axis=0) * 1000 / steps
         ratios = [a / b for a, b in pairs]
         print(f"{name:10} {slow:22.2f} {fast:22.2f} {np.median(ratios):8.1f}")
-        results.add(f"speed.{name}", ratios, "ratio", split="train", note=f"per pair of epochs of {how}; not per seed")
-    return results.save(Path(out))
+        note = f"per pair of epochs of {how}; not per seed"
+        measured.add(f"speed.{name}", ratios, "ratio", split="train", note=note, headline=headline)
+    path = out / "results" / "benchmark.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"made_with": made_with, "results": measured.entries}, indent=1) + "\n")
+    return path

@@ -1,0 +1,245 @@
+"""What a notebook starts with: its profile, data, seeds and device, and the experiments that several chapters share."""
+
+import inspect
+import math
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+from mnist_ae_utils import data as datasets
+from mnist_ae_utils import fingerprints, results, runs, trainings
+
+# What each profile spends. Epochs are passes over `train_images` images; an experiment's `effort` multiplies them.
+# `limited_effort`, `overfit_effort` and `strengths` are chapter 3's: how long it trains on limited data and on all
+# images, and how many strengths of each method it tries. "smoke" is for tests: it teaches nothing.
+PROFILES = {
+    "smoke": {
+        "dataset": "uci-digits", "seeds": 2, "sweep_seeds": 1, "trial_seeds": 1, "train_images": 600, "epochs": 2,
+        "min_steps": 20, "umap_images": 200, "likelihood_images": 20, "codes_per_image": 50,
+        "limited_effort": 1, "overfit_effort": 1, "strengths": 2,
+    },
+    "quick": {
+        "dataset": "auto", "seeds": 2, "sweep_seeds": 1, "trial_seeds": 1, "train_images": 10_000, "epochs": 6,
+        "min_steps": 150, "umap_images": 1_000, "likelihood_images": 100, "codes_per_image": 1_000,
+        "limited_effort": 0.75, "overfit_effort": 1.25, "strengths": 2,
+    },
+    "full": {
+        "dataset": "auto", "seeds": 5, "sweep_seeds": 5, "trial_seeds": 3, "train_images": 55_000, "epochs": 12,
+        "min_steps": 600, "umap_images": 5_000, "likelihood_images": 1_000, "codes_per_image": 5_000,
+        "limited_effort": 0.15, "overfit_effort": 0.5, "strengths": 3,
+    },
+}  # fmt: skip
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass
+class Chapter:
+    """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`.
+
+    Sweeps on which a verdict rests take the `sweep_seeds`, those that only explore the `trial_seeds`: as many as the
+    profile says, but no more than `seeds`.
+    """
+
+    data: datasets.Dataset
+    budget: dict  # an entry of PROFILES
+    seeds: list
+    sweep_seeds: list
+    trial_seeds: list
+    device: str
+    results: results.Results
+
+    def fingerprint(self):
+        """What a run depends on, if one of its functions refers to the chapter: not the results."""
+        return self.data, self.budget, self.seeds, self.sweep_seeds, self.trial_seeds, self.device
+
+    def autoencoder(self, model, *args, effort=1.0, n_images=None, loss=None, score=None, transform=None,
+                    batch_size=128, learning_rate=2e-3, weight_decay=0.0, **options):  # fmt: skip
+        """An autoencoder, trained without labels: an experiment. Settings not named here: see `trainings.autoencoder`.
+
+        Parameters
+        ----------
+        model : class or function
+            ``model(*args, **options)`` returns the network: `models.DenseAutoencoder`, or a class of your own.
+        effort : float
+            Multiple of the profile's passes over its training images. With fewer images, as many passes are made
+            as it takes to train for the same number of steps. 0 leaves the network as it was initialized.
+        n_images : int, optional
+            The profile's number of training images unless told; never more than that.
+        """
+        make = _bound(self.autoencoder, model, args, options, complete=True)
+        _check(batch_size=batch_size, n_images=1 if n_images is None else n_images)
+        _check_not_negative(effort=effort, learning_rate=learning_rate, weight_decay=weight_decay)
+        pool = len(self.data.train)
+        n_images = min(n_images or pool, pool)
+        passes = effort * self.budget["epochs"] * math.ceil(pool / batch_size) / math.ceil(n_images / batch_size)
+        return partial(
+            trainings.autoencoder, make, self.data, n_images=n_images, epochs=max(1, round(passes)) if effort else 0,
+            loss=loss, score=score, transform=transform, batch_size=batch_size, learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )  # fmt: skip
+
+    def on_inputs(self, inputs, *args, effort=2.0, n_labels=None, head=None, loss=None, wrong_labels=0.0,
+                  batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None, **options):  # fmt: skip
+        """A classifier on fixed inputs: an experiment. Settings not named here: see `trainings.on_inputs`.
+
+        Parameters
+        ----------
+        inputs : function
+            `trainings.pixels`, `trainings.pca` with ``n_components=``, `trainings.codes` with ``autoencoder=``, or one of
+            your own: ``inputs(data, seed, *args, **options)`` returns the function from images to inputs (n, n_inputs).
+        effort : float
+            Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
+        n_labels : int, optional
+            All training images unless told; never more than that.
+        data : Dataset, optional
+            The chapter's unless told.
+        """
+        inputs = _bound(self.on_inputs, inputs, args, options)
+        fixed = {"head": head, "loss": loss, "wrong_labels": wrong_labels}
+        return self._classifier(
+            partial(trainings.on_inputs, inputs, **fixed), data, effort, n_labels, batch_size, learning_rate, weight_decay
+        )
+
+    def network(self, model, *args, effort=2.0, n_labels=None, start=None, reconstruction_weight=None, loss=None,
+                wrong_labels=0.0, batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None,
+                **options):  # fmt: skip
+        """A classifier that sees images: an experiment. Settings not named here: `trainings.network` and `on_inputs`.
+
+        Parameters
+        ----------
+        model : class or function
+            ``model(*args, **options)`` returns the network: images in, logits out.
+        effort : float
+            As in `on_inputs`; with a `reconstruction_weight`, of the profile's passes over all images.
+        """
+        make = _bound(self.network, model, args, options, complete=True)
+        fixed = {"start": start, "reconstruction_weight": reconstruction_weight, "loss": loss}
+        experiment = partial(trainings.network, make, **fixed, wrong_labels=wrong_labels)
+        return self._classifier(experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay)
+
+    def _classifier(self, experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay):
+        """The experiment with its data and the other settings, which are checked."""
+        _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
+        _check_not_negative(effort=effort, learning_rate=learning_rate, weight_decay=weight_decay)
+        if not 0 <= (wrong := experiment.keywords["wrong_labels"]) < 1:
+            raise ValueError(f"wrong_labels {wrong!r}: use a number from 0 to below 1")
+        data = self.data if data is None else data
+        n_labels = min(n_labels or len(data.train), len(data.train))
+        joint = experiment.keywords.get("reconstruction_weight") is not None
+        epochs = self.epochs(effort) if joint else self.epochs(effort, n_labels, batch_size, self.budget["min_steps"])
+        return partial(
+            experiment, data=data, n_labels=n_labels, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+            weight_decay=weight_decay,
+        )  # fmt: skip
+
+    def epochs(self, effort, n_images=1, batch_size=128, min_steps=0):
+        """Passes over `n_images`: a multiple of the profile's, but no fewer than `min_steps` steps take."""
+        _check_not_negative(effort=effort)
+        return math.ceil(max(effort * self.budget["epochs"], min_steps / math.ceil(n_images / batch_size)))
+
+    def run(self, experiments, seeds=None):
+        """`runs.run` with the chapter's device and, unless told, its seeds; `runs.Outcomes` for a single experiment."""
+        seeds = self.seeds if seeds is None else seeds
+        several = experiments if isinstance(experiments, dict) else {"": experiments}
+        found = runs.run(several, seeds, self.device)
+        keys = fingerprints.Fingerprints()
+        for name, outcomes in found.items():
+            for seed, seconds in zip(seeds, outcomes.seconds, strict=True):
+                self.results.training_seconds[keys.key(several[name]), seed] = seconds
+        return found if several is experiments else found[""]
+
+
+def _bound(method, function, args, options, complete=False):
+    """A partial of `function`; TypeError if an option is neither its argument nor a setting of the chapter's `method`."""
+    if not callable(function):
+        raise TypeError(f"{function!r} is no function or class")
+    bound = partial(function, *args, **options)
+    try:
+        runs.check_arguments(bound, complete=complete)
+    except TypeError as error:
+        of_method = inspect.signature(method).parameters.values()
+        settings = ", ".join(p.name for p in of_method if p.kind is p.KEYWORD_ONLY)
+        raise TypeError(f"{error}. Chapter.{method.__name__} itself takes {settings}") from None
+    given = inspect.signature(bound.func).bind_partial(*bound.args, **bound.keywords).arguments
+    if "latent_dim" in given:
+        _check(latent_dim=given["latent_dim"])
+    return bound
+
+
+def _check(**counts):
+    """Raise ValueError unless each is a whole number of at least 1."""
+    for name, value in counts.items():
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{name} {value!r}: use a whole number of at least 1")
+
+
+def _check_not_negative(**numbers):
+    for name, value in numbers.items():
+        if not 0 <= value < math.inf:
+            raise ValueError(f"{name} {value!r}: use a number that is not negative")
+
+
+def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", out=None):
+    """Check a notebook's parameters, load the data, show what they are, and return the notebook's `Chapter`.
+
+    Parameters
+    ----------
+    notebook : str
+        The notebook's name without its ending, under which the results are stored.
+    profile : {"quick", "full"}
+        How much is spent: minutes or hours. ("smoke", seconds, is for tests and teaches nothing.)
+    dataset : str, path or Dataset
+        One of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`data.from_folder`), or images
+        of your own (`data.from_arrays`).
+    seeds : int, optional
+        How many seeds instead of the profile's number, at least 1; a sweep takes no more than these.
+    device : {"auto", "cpu", "cuda", "mps"}
+    out : path, optional
+        Folder of the report; unless told, `report_folder` decides.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of range; the message says what is allowed.
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")
+    if seeds is not None and not (isinstance(seeds, int) and seeds >= 1):
+        raise ValueError(f"seeds {seeds!r}: use a whole number of at least 1, or None for the profile's number")
+    torch.backends.cudnn.allow_tf32 = False  # the same digits of a convolution on every GPU
+    budget = PROFILES[profile]
+    device = choose_device(device)
+    loaded = datasets.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
+    loaded = loaded.first(min(budget["train_images"], len(loaded.train)))
+    described = datasets.describe(loaded).splitlines()[0]
+    print(f"{described}; {len(loaded.train):,} training images; profile {profile}, {device}")
+    if loaded.notice:
+        display(Markdown(f"> ### {loaded.notice}"))
+    n_seeds = seeds or budget["seeds"]
+    made_with = {"profile": profile, "dataset": loaded.name, "checksum": loaded.checksum, "seeds": n_seeds}
+    of_notebook = results.Results(notebook, made_with, out or report_folder(profile, loaded.name, n_seeds))
+    of_notebook.check_folder()  # before hours of work
+    three_kinds = (list(range(min(n_seeds, n))) for n in (n_seeds, budget["sweep_seeds"], budget["trial_seeds"]))
+    return Chapter(loaded, budget, *three_kinds, device, of_notebook)
+
+
+def report_folder(profile, dataset, seeds=None):
+    """Where results go: ``reports/quick``, with dataset and seeds in its name where they are not the usual ones."""
+    name = profile if dataset == "mnist" else f"{profile}-{results.slug(dataset)}"
+    usual = seeds in (None, PROFILES[profile]["seeds"])
+    return Path(datasets.PROJECT_ROOT, "reports", name if usual else f"{name}-{seeds}-seeds")
+
+
+def choose_device(device="auto"):
+    """The device to train on: "auto" is a GPU where there is one. Raises ValueError for one that is not there."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name in ("cuda", "mps") if available[name]), "cpu")
+    if not available.get(device):
+        there = ", ".join(["auto", *(name for name, is_there in available.items() if is_there)])
+        raise ValueError(f"device {device!r} is not available here: use one of {there}")
+    return device

@@ -1,0 +1,208 @@
+"""The key of a remembered run: a fingerprint of live objects and of all code that they reach.
+
+Code counts by its instructions, so comments, docstrings and the place where it stands do not: a cell that repeats a
+class of the package word for word has the same fingerprint. Libraries count by their version. A class may say what its
+instances count by, with a method ``fingerprint()`` that returns simpler values.
+"""
+
+import contextvars
+import dis
+import functools
+import hashlib
+import io
+import itertools
+import os
+import sys
+import types
+from importlib import metadata
+from pathlib import Path
+
+import joblib
+import numpy as np
+import torch
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "umap-learn")
+# where installed packages and Python's own modules lie: what is elsewhere, is the project's or the reader's
+THEIRS = tuple(
+    folder + os.sep for folder in (Path(torch.__file__).parents[1].as_posix(), os.path.dirname(dis.__file__))
+)
+KEEPING = ("mnist_ae_utils.fingerprints", "mnist_ae_utils.runs")  # how runs are kept does not change what they are
+# what the compiler adds or leaves out for reasons that have nothing to do with what the code does
+SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"}
+
+
+class Fingerprints:
+    """Fingerprints of values that do not change meanwhile; what several of them reach is looked at once."""
+
+    def __init__(self):
+        self.known = {}  # by id: an object, kept alive; its own text; the objects that it refers to
+
+    def key(self, value):
+        """32 hex digits: equal for equal values and equal code, in any process."""
+        texts = [_versions(), *(str(text) for _, text in self._walk(value))]
+        return _md5("\n".join(texts).encode())
+
+    def parts(self, value):
+        """By name, a fingerprint of each function and class that a value reaches, of its own code and values only."""
+        found = {}
+        for x, text in self._walk(value):
+            if isinstance(x, types.FunctionType | type) and isinstance(text, str):
+                name = f"{x.__module__.removeprefix('mnist_ae_utils.')}.{x.__qualname__}"
+                found[name] = _md5("\n".join([text, *self._values(self._look(x)[1] or ())]).encode())
+        return found
+
+    def _values(self, refers):
+        """The texts of the values among what an object refers to, also of those inside of containers."""
+        for x in refers:
+            text, inner = self._look(x)
+            if inner is None or isinstance(x, dict | list | tuple):
+                yield text
+                yield from self._values(inner or ())
+
+    def _walk(self, value):
+        """Each object that a value reaches, in a fixed order, with its own text; with its number the second time."""
+        numbers, pending = {}, [value]
+        while pending:
+            x = pending.pop()
+            text, refers = self._look(x)
+            if refers is not None:
+                if id(x) in numbers:
+                    yield x, numbers[id(x)]
+                    continue
+                if not isinstance(x, dict | list | tuple):  # two equal ones are as good as one and the same
+                    numbers[id(x)] = len(numbers)
+                pending.extend(reversed(refers))
+            yield x, text
+
+    def _look(self, x):
+        if id(x) not in self.known:
+            self.known[id(x)] = x, *_describe(x)
+        return self.known[id(x)][1:]
+
+
+@functools.cache
+def _versions():
+    return repr((sys.version_info[:2], [(name, metadata.version(name)) for name in LIBRARIES]))
+
+
+def _md5(content):
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _describe(x):
+    """An object's own text, and the objects that it refers to; None for those if it is but a value."""
+    match x:
+        case None | bool() | int() | float() | complex() | str() | bytes() | np.generic():
+            return f"{type(x).__name__} {x!r}", None
+        case torch.Tensor():
+            array = np.ascontiguousarray(x.detach().cpu().numpy())
+            return f"tensor {x.device.type} {x.dtype} {array.shape} {_md5(array.tobytes())}", None
+        case np.ndarray() if x.dtype != object:
+            return f"array {x.dtype} {x.shape} {_md5(np.ascontiguousarray(x).tobytes())}", None
+        case types.ModuleType() | contextvars.ContextVar() | torch.device() | torch.dtype():
+            return f"{type(x).__name__} {getattr(x, '__name__', None) or getattr(x, 'name', x)}", None
+        case dict():
+            return f"dict {len(x)}", [part for item in x.items() for part in item]
+        case list() | tuple():
+            return f"{type(x).__name__} {len(x)}", list(x)
+        case set() | frozenset():
+            return f"set {sorted(map(repr, x))}", []
+        case functools.partial():
+            return "partial", [x.func, x.args, dict(sorted(x.keywords.items()))]
+        case classmethod() | staticmethod():
+            return type(x).__name__, [x.__func__]
+        case property():
+            return "property", [x.fget, x.fset]
+        case functools.cached_property():
+            return "cached property", [x.func]
+        case types.MethodType():
+            return "method", [x.__func__, x.__self__]
+        case types.FunctionType() if _is_ours(x):
+            text, refers = _read_code(x.__code__, x.__globals__)
+            cells = [cell.cell_contents for cell in x.__closure__ or ()]
+            return f"function {text}", [cells, x.__defaults__, x.__kwdefaults__, *refers]
+        case type() if _is_ours(x):
+            members = {k: v for k, v in sorted(vars(x).items()) if _counts(k, v)}
+            return f"class {list(members)}", [*x.__bases__, *members.values()]
+    if hasattr(x, "__wrapped__"):  # by functools.lru_cache
+        return "wrapped", [x.__wrapped__]
+    if hasattr(x, "fingerprint") and not isinstance(x, type):
+        return f"instance of {type(x).__qualname__}", [x.fingerprint()]
+    if callable(x) and hasattr(x, "__qualname__"):
+        return f"{x.__module__} {x.__qualname__}", None
+    if getattr(x, "__dict__", None) and type(x).__reduce__ is object.__reduce__ and not isinstance(x, io.IOBase):
+        return f"instance of {type(x).__qualname__}", [type(x), vars(x)]
+    try:
+        return f"{type(x).__qualname__} {joblib.hash(x)}", None
+    except Exception as error:  # whatever pickling raises: an open file, a generator, a lock
+        raise TypeError(
+            f"a run that depends on {x!r} cannot be remembered ({error}): give it numbers, arrays, functions or classes"
+        ) from None
+
+
+def _counts(name, member):
+    """Whether a member of a class is code or a value, and not what Python keeps beside them."""
+    if isinstance(member, types.GetSetDescriptorType | types.MemberDescriptorType) or name == "_abc_impl":
+        return False
+    return not name.startswith("__") or callable(member)
+
+
+def _is_ours(x):
+    """Whether a module, or that of a class or function, is neither Python's nor an installed library's."""
+    module = x if isinstance(x, types.ModuleType) else sys.modules.get(getattr(x, "__module__", None))
+    if module is None or module.__name__ in KEEPING:
+        return False
+    if module.__name__ == "__main__" or module.__name__.split(".")[0] == __name__.split(".")[0]:
+        return True
+    file = getattr(module, "__file__", None)
+    return bool(file) and not os.path.abspath(file).startswith(THEIRS)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _instructions(code):
+    """The instructions of a code object as text, and the names that it takes from its module, as tuples."""
+    kept, places = [], {}  # places: the number of the instruction to which a jump to an offset leads
+    for instruction in dis.get_instructions(code):
+        places[instruction.offset] = len(kept)
+        if instruction.opname not in SILENT:
+            kept.append(instruction)
+    text, names = [], []
+    for i, instruction in enumerate(kept):
+        # Which of LOAD_ATTR and LOAD_METHOD stands there depends on where the import of a module stands.
+        name, value = instruction.opname.replace("METHOD", "ATTR"), instruction.argval
+        if isinstance(value, types.CodeType):
+            value, inner_names = _instructions(value)
+            names += inner_names
+        elif isinstance(value, frozenset):
+            value = sorted(map(repr, value))  # whose own order is another in each process
+        elif instruction.opcode in dis.hasjrel or instruction.opcode in dis.hasjabs:
+            value = places[value]
+        text.append(f"{name} {value!r}")
+        if name in ("LOAD_GLOBAL", "LOAD_NAME"):
+            attributes = itertools.takewhile(lambda k: k.opname in ("LOAD_ATTR", "LOAD_METHOD"), kept[i + 1 :])
+            names.append((value, *(k.argval for k in attributes)))
+        elif name == "IMPORT_NAME":
+            imported = value
+            names.append((None, imported))
+        elif name == "IMPORT_FROM":
+            names.append((None, imported, value))
+    return "; ".join(text), names
+
+
+def _read_code(code, scope):
+    """The text of a code object, and the objects that it takes from its module or by way of another: `training.train`."""
+    text, names = _instructions(code)
+    refers = []
+    for first, *rest in names:
+        value = scope.get(first) if first is not None else _imported(rest.pop(0))
+        while isinstance(value, types.ModuleType) and _is_ours(value) and rest:
+            value = getattr(value, rest.pop(0), None)
+        if isinstance(value, types.ModuleType) and _is_ours(value):  # passed on whole: all of it counts
+            value = {k: v for k, v in sorted(vars(value).items()) if getattr(v, "__module__", None) == value.__name__}
+        refers.append(value)
+    return text, refers
+
+
+def _imported(name):
+    """A module that a function imports when it runs; before the first time, an empty one of the same name."""
+    return sys.modules.get(name) or types.ModuleType(name)

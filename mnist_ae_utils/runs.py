@@ -1,0 +1,344 @@
+"""Runs: an experiment and a seed each; many in parallel; remembered on disk, so that nothing is trained twice.
+
+An experiment is whatever can be called with ``seed=``: a `functools.partial` of a function of this package or of the
+notebook. One that rests on another takes it as an argument and gets its outcome from `recall`.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import tempfile
+import threading
+import time
+import warnings
+import zlib
+from pathlib import Path
+
+import cloudpickle  # with which joblib, too, sends the classes of a notebook to its workers
+import joblib
+import pandas as pd
+import psutil
+import torch
+from tqdm import tqdm
+
+from mnist_ae_utils import data, training
+from mnist_ae_utils.fingerprints import Fingerprints
+
+# Settings of the GNU C library for the workers: what a training step frees is kept for the next one. Otherwise it goes
+# back to the kernel, which clears every page before it gives it out again; convolutions take a quarter longer so.
+KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+
+
+class Outcomes(list):
+    """What one experiment came to, one outcome a seed: what its function returned, or the `Diverged` that it raised."""
+
+    def __init__(self, outcomes, seeds, seconds):
+        super().__init__(outcomes)
+        self.seeds, self.seconds = list(seeds), list(seconds)  # without those of the runs that it rests on
+
+    @property
+    def finished(self):
+        """The outcomes that did not diverge."""
+        return [outcome for outcome in self if not isinstance(outcome, training.Diverged)]
+
+    @property
+    def first(self):
+        """The first outcome that did not diverge; if all did, their `Diverged` is raised."""
+        for outcome in self.finished:
+            return outcome
+        raise self[0]
+
+    def map(self, function):
+        """``function(outcome)`` by seed, as a pandas Series; NaN where the run diverged."""
+        values = [float("nan") if isinstance(o, training.Diverged) else function(o) for o in self]
+        return pd.Series(values, index=pd.Index(self.seeds, name="seed"), dtype=float)
+
+    def scores(self, split="test"):
+        """The score on a split by seed, as a pandas Series; NaN where the run diverged."""
+        return self.map(lambda trained: trained.scores[split])
+
+
+class Runs(dict):
+    """The `Outcomes` of several experiments, by name."""
+
+    def map(self, function):
+        """``function(outcome)`` as a table: one row a seed, one column an experiment; NaN where a run diverged."""
+        return pd.DataFrame({name: outcomes.map(function) for name, outcomes in self.items()})
+
+    def scores(self, split="test"):
+        """The scores on a split as a table: one row a seed, one column an experiment; NaN where a run diverged."""
+        return pd.DataFrame({name: outcomes.scores(split) for name, outcomes in self.items()})
+
+
+def run(experiments, seeds, device="cpu"):
+    """Run every experiment with every seed, or take the outcome from disk where the same code made it before.
+
+    Parameters
+    ----------
+    experiments : dict of callable
+        By name; each is called with ``seed=`` and its other arguments are bound already.
+    seeds : sequence of int
+    device : str
+        On "cpu" runs share the cores, one thread each, so that numbers do not depend on how many cores there are;
+        elsewhere they take turns.
+
+    Returns
+    -------
+    Runs
+
+    Raises
+    ------
+    TypeError
+        If an argument is misspelled or missing, before anything is run.
+    RuntimeError
+        If a worker process has other code than this kernel.
+    """
+    for name, experiment in experiments.items():
+        if not callable(experiment):
+            raise TypeError(f"{name}: {experiment!r} is no experiment: use a function with seed=, such as a partial")
+        check_arguments(experiment, f"{name}: " if name != "" else "", complete=True, seed=0)
+    fingerprints = Fingerprints()  # shared, so that what experiments have in common is looked at once
+    keys = {name: fingerprints.key(experiment) for name, experiment in experiments.items()}
+    jobs = [(name, seed) for name in experiments for seed in seeds]
+    done = {job: found for job in jobs if (found := _read(_path(keys[job[0]], job[1]))) is not None}
+    pending = [job for job in jobs if job not in done]
+    folder = str(cache_folder())
+    with _Bar(len(jobs), len(done)) as bar:
+        arguments = [
+            (experiments[name], seed, keys[name], fingerprints.parts(experiments[name]), bar.file(name, seed), folder)
+            for name, seed in pending
+        ]
+        for job, (outcome, seconds) in zip(pending, _parallel(arguments, device), strict=True):
+            done[job] = outcome, seconds
+            bar.finished(*job)
+    runs = Runs()
+    for name in experiments:
+        outcomes, seconds = zip(*(done[name, seed] for seed in seeds), strict=True) if seeds else ((), ())
+        runs[name] = Outcomes(outcomes, seeds, seconds)
+    return runs
+
+
+def _parallel(arguments, device):
+    """Yield what `_in_worker` returns for each of `arguments`, in order."""
+    if not arguments:
+        return
+    free = psutil.virtual_memory().available // 2**30  # a worker takes up to a GiB
+    workers = min(len(arguments), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1
+    overridden = _overridden()
+    os.environ.update(KEEP_FREED_MEMORY | os.environ)  # read by workers when they start; the user's own hold
+    # Copy-on-write: a worker may write into its arrays, which it shares with the others, without anybody noticing.
+    parallel = joblib.Parallel(max(1, workers), return_as="generator", mmap_mode="c")
+    # Workers that have grown large are replaced by fresh ones, which joblib reports although no job is lost.
+    # An interrupt leaves some behind.
+    warnings.filterwarnings("ignore", r"A worker stopped while some jobs|\d+ tasks have been successfully", UserWarning)
+    with contextlib.closing(parallel(joblib.delayed(_in_worker)(*a, overridden) for a in arguments)) as pending:
+        for content in pending:  # closed by an interrupt too, which stops the workers
+            yield pickle.loads(content)
+
+
+def _in_worker(experiment, seed, key, parts, progress, folder, overridden):
+    """The pickled outcome and seconds of one run; `progress` is the file that tells how far its training is."""
+    os.environ["MNIST_AE_CACHE"] = folder  # a worker that was started earlier has that of its time
+    with contextlib.ExitStack() as stack:
+        for (module, *within, name), value in overridden.items():
+            owner = functools.reduce(getattr, within, importlib.import_module(module))
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, value)
+        if Fingerprints().key(experiment) != key:
+            found = Fingerprints().parts(experiment)
+            differ = sorted(name for name in found.keys() | parts if found.get(name) != parts.get(name))
+            raise RuntimeError(
+                f"worker processes have other code than this kernel: {', '.join(differ) or 'see its arguments'}. Pass "
+                "what you changed as an argument; if files changed since the kernel started, restart the kernel."
+            )
+        stack.callback(training.WATCH.reset, training.WATCH.set(functools.partial(_tell, progress)))
+        try:
+            outcome, seconds = _recall(experiment, seed)
+        except training.Diverged as diverged:
+            outcome, seconds = diverged, 0.0
+        return cloudpickle.dumps((outcome, seconds))
+
+
+def _overridden():
+    """What the notebook put in place of something of the package, by (module, name) or (module, class, name).
+
+    Worker processes import the package from its files, so it is sent to them.
+    """
+    package = __name__.split(".")[0]
+    ours = {(name,): module for name, module in sys.modules.items() if name.split(".")[0] == package}
+    for (module,), defined in list(ours.items()):
+        classes = {name: value for name, value in vars(defined).items() if isinstance(value, type)}
+        ours |= {(module, name): value for name, value in classes.items() if value.__module__ == module}
+    return {
+        (*path, name): value
+        for path, owner in ours.items()
+        for name, value in vars(owner).items()
+        if getattr(value, "__module__", None) == "__main__"
+    }
+
+
+def check_arguments(function, label="", complete=False, **given):
+    """Raise a TypeError that names an argument that a function, or a partial in it, does not take, and what it takes.
+
+    Parameters
+    ----------
+    function : callable
+        Such as a `functools.partial`.
+    label : str
+        What the message begins with.
+    complete : bool
+        Whether no further arguments are to come, but for those that are `given`.
+    """
+    bound = function if isinstance(function, functools.partial) else functools.partial(function)
+    for argument in (*bound.args, *bound.keywords.values()):
+        if isinstance(argument, functools.partial):
+            check_arguments(argument, label)
+    try:
+        signature = inspect.signature(bound.func)
+    except ValueError:  # some functions of libraries have none
+        return
+    try:
+        signature.bind_partial(*bound.args, **bound.keywords, **given)
+        if complete:
+            signature.bind(*bound.args, **bound.keywords, **given)
+    except TypeError as error:
+        name = getattr(bound.func, "__qualname__", bound.func)
+        raise TypeError(f"{label}{name}: {error}; it takes {', '.join(signature.parameters)}") from None
+
+
+# --- one run ---------------------------------------------------------------------------------------------------
+
+_within = [0.0]  # seconds spent so far in the runs on which the present one rests, innermost last
+
+
+def recall(experiment, seed):
+    """The outcome of an experiment with a seed: from disk where the same code made it before, else found now.
+
+    A damaged file is made again, with a warning; if the disk is full, the outcome is returned but not kept.
+    Raises `training.Diverged` if the experiment did, now or when it was remembered.
+    """
+    outcome, _ = _recall(experiment, seed)
+    if isinstance(outcome, training.Diverged):
+        raise outcome
+    return outcome
+
+
+def _recall(experiment, seed):
+    """The outcome, or the `Diverged` raised, and its seconds, without those of the runs on which it rests."""
+    begin, path = time.perf_counter(), _path(Fingerprints().key(experiment), seed)
+    if (found := _read(path)) is None:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        _within.append(0.0)
+        try:
+            outcome = experiment(seed=seed)
+        except training.Diverged as diverged:
+            outcome = diverged.with_traceback(None)  # which would keep the whole training in memory
+        finally:
+            torch.set_num_threads(threads)
+            rested = _within.pop()
+        found = outcome, time.perf_counter() - begin - rested
+        _keep(cloudpickle.dumps(found), path)
+    _within[-1] += time.perf_counter() - begin
+    return found
+
+
+def cache_folder():
+    """Where runs are remembered: $MNIST_AE_CACHE, if relative in the project's folder; else `.cache` there."""
+    return data.PROJECT_ROOT / Path(os.environ.get("MNIST_AE_CACHE") or ".cache").expanduser()
+
+
+def _path(key, seed):
+    return cache_folder() / f"{key}-{seed}.run"
+
+
+def _read(path):
+    """What `_keep` kept; None where there is nothing, or nothing whole."""
+    try:
+        content = path.read_bytes()
+        if zlib.crc32(content[4:]).to_bytes(4, "big") != content[:4]:
+            raise ValueError("its checksum is wrong")
+        return pickle.loads(content[4:])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # whatever a damaged file makes the unpickling raise
+        warnings.warn(f"{path.name} in the cache is damaged and is made again: {error!r}", stacklevel=2)
+        return None
+
+
+def _keep(content, path):
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(zlib.crc32(content).to_bytes(4, "big") + content)
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        warnings.warn(f"a finished run could not be kept in {path.parent}: {error}", stacklevel=2)
+
+
+# --- how far it is ---------------------------------------------------------------------------------------------
+
+
+def progress(iterable, total, unit):
+    """A progress bar on standard output; where that is a file or a notebook's log, it is redrawn rarely."""
+    return tqdm(iterable, total=total, unit=unit, file=sys.stdout, ncols=90, mininterval=_interval())
+
+
+def _interval():
+    return 0.5 if sys.stdout.isatty() else 2
+
+
+def _tell(file, epoch, epochs):
+    with contextlib.suppress(OSError):  # a bar that stands still is no reason to stop a training
+        file.write_text(f"{epoch} {epochs}")
+
+
+class _Bar:
+    """A bar of the runs that are finished, and of the epochs of those that are being trained."""
+
+    FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs [{elapsed}{postfix}]"
+
+    def __init__(self, total, done):
+        self.n_done, self.files, self.stopped = done, {}, threading.Event()
+        self.bar = tqdm(total=total, initial=done, file=sys.stdout, ncols=90, bar_format=self.FORMAT)
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def file(self, *job):
+        """The file in which the training of a job tells how far it is."""
+        self.files[job] = Path(self.folder.name, str(len(self.files)))
+        return self.files[job]
+
+    def finished(self, *job):
+        self.n_done += 1
+        self.files.pop(job).unlink(missing_ok=True)
+        self.bar.n = self.n_done
+
+    def _watch(self):
+        while not self.stopped.wait(_interval()):
+            epochs = []
+            for file in list(self.files.values()):
+                with contextlib.suppress(OSError, ValueError):  # not begun, just finished, or being written
+                    epoch, of = map(int, file.read_text().split())
+                    epochs.append((epoch, of))
+            shown = "; ".join(f"epoch {epoch} of {of}" for epoch, of in epochs[:3]) + "; ..." * (len(epochs) > 3)
+            self.bar.n = round(self.n_done + sum(epoch / of for epoch, of in epochs), 1)
+            self.bar.set_postfix_str(shown)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *raised):
+        self.stopped.set()
+        self.thread.join()
+        self.bar.n = self.n_done
+        self.bar.set_postfix_str("")
+        self.bar.close()
+        self.folder.cleanup()

@@ -1,0 +1,195 @@
+"""What several chapters train, as functions: each is an experiment (see `runs`) once its arguments but the seed are bound.
+
+They draw from torch's random state in a fixed order: initial weights first, then what `training.train` draws.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from sklearn.decomposition import PCA
+from torch import nn
+
+from mnist_ae_utils import data as datasets
+from mnist_ae_utils import metrics, models, runs, training
+
+
+@dataclass
+class Trained:
+    """A trained model in evaluation mode, its history, and its score by split: "train", "validation", "test"."""
+
+    model: nn.Module
+    history: training.History
+    scores: dict
+
+
+def fit(model, loss, tensors, splits, score, *, seed, epochs, batch_size, learning_rate, weight_decay, transform=None):
+    """Train a model and score it.
+
+    Parameters
+    ----------
+    model, loss, tensors, seed, epochs, batch_size, learning_rate, weight_decay, transform
+        As in `training.train`.
+    splits : dict of tuple of Tensor
+        By split, what `score` takes beside the model; "validation" must be one of them.
+    score : callable
+        ``score(model, *split)`` returns a float.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    Diverged
+        If the loss or a score is infinite or not a number.
+    """
+    history = training.train(
+        model, loss, tensors, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+        weight_decay=weight_decay, seed=seed, transform=transform,
+        validate=lambda model: score(model, *splits["validation"]),
+    )  # fmt: skip
+    scores = {name: score(model, *split) for name, split in splits.items()}
+    if not all(map(math.isfinite, scores.values())):
+        raise training.Diverged(f"the scores after the last step are {scores}")
+    return Trained(model.to(memory_format=torch.contiguous_format), history, scores)
+
+
+def autoencoder(make, data, *, seed, n_images=None, loss=None, score=None, transform=None, epochs, batch_size=128,
+                learning_rate=2e-3, weight_decay=0.0):  # fmt: skip
+    """Train an autoencoder on the first `n_images` training images (all unless told), without labels.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the network, with the weights it starts from: a class, or a partial of one.
+    data : Dataset
+    loss : callable
+        ``loss(model, images)``; `training.reconstruction_loss` unless told.
+    score : callable
+        ``score(model, images)``; `metrics.reconstruction_error` unless told.
+    epochs, batch_size, learning_rate, weight_decay, transform
+        As in `training.train`. With no epochs the network stays as it was initialized.
+
+    Returns
+    -------
+    Trained
+    """
+    images = data.train.first(n_images or len(data.train)).images
+    torch.manual_seed(seed)
+    model = make().to(images.device)
+    splits = {"train": (images[:10_000],), "validation": (data.validation.images,), "test": (data.test.images,)}
+    return fit(
+        model, loss or training.reconstruction_loss, (images,), splits, score or metrics.reconstruction_error,
+        seed=seed, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
+        transform=transform,
+    )  # fmt: skip
+
+
+# What a classifier on fixed inputs sees. Each of these functions takes the data and a seed, and returns the function
+# from images (n, 1, 28, 28) to inputs (n, n_inputs).
+
+
+def pixels(data, seed):
+    """The 784 pixels."""
+    return lambda images: images.flatten(1)
+
+
+def pca(data, seed, n_components):
+    """The first principal components of the training images."""
+    train = data.train.images.flatten(1)
+    fitted = PCA(n_components, random_state=0).fit(train.cpu().numpy())
+    mean, components = (torch.tensor(a, device=train.device) for a in (fitted.mean_, fitted.components_))
+    return lambda images: (images.flatten(1) - mean) @ components.T
+
+
+def codes(data, seed, autoencoder):
+    """The codes of the experiment `autoencoder`, run with the same seed; if that diverged, so does what rests on it."""
+    return functools.partial(metrics.encode, runs.recall(autoencoder, seed).model)
+
+
+def labelled(data, n_labels, wrong_labels, seed):
+    """The training images whose labels are shown, a share of them wrong, and the other two splits, by name."""
+    chosen = datasets.labelled_subset(data.train.labels, n_labels or len(data.train), seed)
+    labels = datasets.mislabel(data.train.labels[chosen], wrong_labels, torch.Generator().manual_seed(seed))
+    shown = datasets.Split(data.train.images[chosen], labels)
+    return {"train": shown, "validation": data.validation, "test": data.test}
+
+
+def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_labels=0.0, epochs, batch_size=128,
+              learning_rate=1e-2, weight_decay=0.1):  # fmt: skip
+    """Train a classifier on fixed inputs, of which the labelled images' are standardized by one common scale.
+
+    Parameters
+    ----------
+    inputs : callable
+        ``inputs(data, seed)`` returns the function from images to inputs (n, n_inputs): `pixels`, or a partial of
+        `pca` or `codes`, or another.
+    data : Dataset
+    head : callable
+        ``head(n_inputs)`` returns the classifier; `models.MLPClassifier` unless told.
+    loss : callable
+        ``loss(model, inputs, labels)``; `training.classification_loss` unless told.
+    n_labels : int
+        All training images unless told; drawn anew for each seed, equally many per class.
+    wrong_labels : float in [0, 1)
+        Share of the training labels that are wrong (`data.mislabel`). The training score then counts agreement with
+        the labels given, wrong ones included; validation and test labels stay right.
+    epochs, batch_size, learning_rate, weight_decay
+        As in `training.train`.
+
+    Returns
+    -------
+    Trained
+        Its model takes inputs, not images.
+    """
+    to_inputs, splits = inputs(data, seed), labelled(data, n_labels, wrong_labels, seed)
+    n_inputs = to_inputs(data.test.images[:1]).shape[1]
+    torch.manual_seed(seed)
+    head = (head or models.MLPClassifier)(n_inputs)
+    model = nn.Sequential(models.Standardize(n_inputs), head).to(data.test.images.device)
+    model[0].fit(to_inputs(data.train.images[:10_000]))
+    tensors = {name: (to_inputs(split.images), split.labels) for name, split in splits.items()}
+    return fit(
+        model, loss or training.classification_loss, tensors["train"], tensors, metrics.accuracy, seed=seed,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
+    )  # fmt: skip
+
+
+def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=None, n_labels=None, wrong_labels=0.0,
+            epochs, batch_size=128, learning_rate=1e-2, weight_decay=0.1):  # fmt: skip
+    """Train a classifier that sees images, all of its layers.
+
+    Parameters
+    ----------
+    make : callable
+        Returns the network; an `EncoderClassifier` where one of the next two is asked for.
+    start : experiment
+        An autoencoder whose weights encoder and decoder start from; its first layer is then fitted to the codes.
+    reconstruction_weight : float
+        Of the squared error per image beside the cross-entropy; with it, an epoch is a pass over all training images,
+        labelled or not. Without it, they are not reconstructed.
+    data, loss, n_labels, wrong_labels, epochs, batch_size, learning_rate, weight_decay
+        As in `on_inputs`.
+
+    Returns
+    -------
+    Trained
+    """
+    pretrained = runs.recall(start, seed).model if start else None
+    splits = labelled(data, n_labels, wrong_labels, seed)
+    torch.manual_seed(seed)
+    model = make().to(data.test.images.device)
+    if pretrained:
+        model.encoder, model.decoder = pretrained.encoder, pretrained.decoder
+        model.classifier[0].fit(metrics.encode(pretrained, data.train.images[:10_000]))
+    tensors = {name: (split.images, split.labels) for name, split in splits.items()}
+    loss, trained_on = loss or training.classification_loss, tensors["train"]
+    if reconstruction_weight is not None:
+        loss = training.joint_loss(*trained_on, reconstruction_weight, batch_size)
+        trained_on = (data.train.images,)
+    return fit(
+        model, loss, trained_on, tensors, metrics.accuracy, seed=seed, epochs=epochs, batch_size=batch_size,
+        learning_rate=learning_rate, weight_decay=weight_decay,
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""Code that a notebook shows in its cells and the package holds too: one text, written into the cells by this script.
+
+    python tests/cells.py
+
+A code cell whose metadata say ``"source": ["models.DenseAutoencoder", ...]`` holds the sources of these definitions of
+the package, each without its docstring but for the first line. A test says where a cell and the package differ.
+"""
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+
+import nbformat
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def text(name):
+    """The source of a definition such as "models.DenseAutoencoder", its docstrings cut to their first line."""
+    module, _, attribute = name.rpartition(".")
+    source = inspect.getsource(getattr(importlib.import_module(f"mnist_ae_utils.{module}"), attribute)).rstrip()
+    lines = source.splitlines()
+    for node in reversed([n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ClassDef | ast.FunctionDef)]):
+        if ast.get_docstring(node) and (node.body[0].end_lineno > node.body[0].lineno):
+            first, last = node.body[0].lineno - 1, node.body[0].end_lineno
+            lines[first:last] = [lines[first] + '"""']
+    return "\n".join(lines)
+
+
+def expected(cell):
+    """What a cell must hold; None for one that is not held to the package."""
+    names = cell.metadata.get("source")
+    return "\n\n\n".join(map(text, names)) if names else None
+
+
+def write():
+    """Write the package's text into every cell that shows it."""
+    for path in NOTEBOOKS:
+        notebook = nbformat.read(path, as_version=4)
+        for cell in notebook.cells:
+            cell.source = expected(cell) or cell.source
+        nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    write()

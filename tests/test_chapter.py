@@ -1,0 +1,215 @@
+"""What a notebook starts with: its parameters and their limits, and the experiments that chapters share."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from mnist_ae_utils import chapter as chapters
+from mnist_ae_utils import corruptions, data, metrics, models, runs, training, trainings
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def chapter(tmp_path):
+    return chapters.begin("01_x", "smoke", device="cpu", out=tmp_path)
+
+
+def test_the_profiles_parameters_and_their_limits():
+    chapter = chapters.begin("01_x", "smoke", seeds=1)
+    assert chapter.data.name == "uci-digits" and chapter.seeds == chapter.sweep_seeds == [0]
+    assert len(chapter.data.train) == chapters.PROFILES["smoke"]["train_images"]
+    full = chapters.begin("01_x", "full", "uci-digits")
+    assert len(full.seeds) == len(full.sweep_seeds) == 5, "verdicts of the full report rest on five seeds"
+    assert len(full.trial_seeds) == 3, "what only explores takes three"
+    for arguments, allowed in [
+        ({"profile": "fast"}, "use one of quick, full"),
+        ({"profile": "smoke", "seeds": 0}, "at least 1"),
+        ({"profile": "smoke", "device": "tpu"}, "use one of auto, cpu"),
+        ({"profile": "smoke", "dataset": "cifar"}, "uci-digits"),
+    ]:
+        with pytest.raises((ValueError, data.DataError), match=allowed):
+            chapters.begin("01_x", **arguments)
+
+
+def test_the_profile_and_the_data_decide_where_results_go(tmp_path):
+    reports = data.PROJECT_ROOT / "reports"
+    assert chapters.begin("01_x", "smoke").results.out == reports / "smoke-uci-digits"
+    assert chapters.report_folder("quick", "mnist") == reports / "quick"
+    assert chapters.begin("01_x", "smoke", out=tmp_path).results.out == tmp_path, "`out` alone overrides"
+
+
+def test_results_of_another_profile_data_or_seeds_do_not_mix(tmp_path):
+    chapters.begin("01_x", "smoke", out=tmp_path).results.save()
+    chapters.begin("02_y", "smoke", out=tmp_path).results.save()
+    for other, says in (
+        ({"seeds": 1}, "seeds 2 instead of 1"),
+        ({"profile": "full", "dataset": "uci-digits"}, "'smoke' instead"),
+    ):
+        with pytest.raises(ValueError, match=f"{says}.*name another folder with `out`"):
+            chapters.begin("02_y", **{"profile": "smoke"} | other, out=tmp_path).results.save()
+
+
+def test_one_experiment_gives_its_outcomes_and_several_give_a_table(chapter):
+    experiment = chapter.autoencoder(models.LinearAutoencoder, 2)
+    single = chapter.run(experiment)
+    assert isinstance(single, runs.Outcomes) and single.seeds == [0, 1]
+    several = chapter.run({"a": experiment}, seeds=[1])
+    assert several["a"].scores()[1] == single.scores()[1]
+    assert len(chapter.results.training_seconds) == 2 and min(chapter.results.training_seconds.values()) > 0
+
+
+class Own(nn.Module):
+    """A network of a reader, without a code length."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
+        self.decoder = nn.Sequential(nn.Linear(3, 784), nn.Unflatten(1, (1, 28, 28)))
+
+    def forward(self, images):
+        return self.decoder(self.encoder(images))
+
+
+def absolute_error(autoencoder, images):
+    return (autoencoder(images) - images).abs().flatten(1).sum(1).mean()
+
+
+def halves(data, seed):
+    """Inputs for a classifier: the upper half of the image."""
+    return lambda images: images[:, :, :14].flatten(1)
+
+
+def test_own_model_own_loss_own_inputs(chapter):
+    own = chapter.autoencoder(Own, loss=absolute_error, effort=20, learning_rate=1e-2)
+    squared = chapter.autoencoder(Own, effort=20, learning_rate=1e-2)
+    errors = {
+        name: [metrics.reconstruction_error(trained.model, chapter.data.test.images), trained.scores["test"]]
+        for name, (trained,) in chapter.run({"own": own, "squared": squared}, seeds=[0]).items()
+    }
+    assert errors["own"][0] == pytest.approx(errors["own"][1], rel=1e-5), "the score is the reconstruction error"
+    assert errors["own"][0] != errors["squared"][0]
+    (upper,) = chapter.run(chapter.on_inputs(halves, effort=20), seeds=[0])
+    assert upper.model[0].mean.shape == (14 * 28,) and upper.scores["test"] > 0.5
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ({"latent_dim": 0}, "latent_dim 0"),
+        ({"latent_dim": "8"}, "latent_dim '8'"),
+        ({"n_images": 0}, "n_images 0"),
+        ({"batch_size": -1}, "batch_size -1"),
+        ({"effort": -1}, "effort -1"),
+        ({"weight_decay": float("nan")}, "weight_decay nan"),
+    ],
+)
+def test_an_autoencoder_refuses_what_makes_no_sense(chapter, change, says):
+    with pytest.raises(ValueError, match=says):
+        chapter.autoencoder(models.DenseAutoencoder, **{"latent_dim": 4} | change)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"n_labels": 0}, "n_labels 0"),
+        ({"wrong_labels": 1.0}, "wrong_labels 1.0"),
+        ({"wrong_labels": -0.1}, "wrong_labels -0.1"),
+    ],
+)
+def test_a_classifier_refuses_what_makes_no_sense(chapter, arguments, says):
+    for method, first in ((chapter.on_inputs, trainings.pixels), (chapter.network, models.ConvClassifier)):
+        with pytest.raises(ValueError, match=says):
+            method(first, **arguments)
+
+
+@pytest.mark.parametrize(
+    "method, first", [("autoencoder", Own), ("on_inputs", halves), ("network", models.ConvClassifier)]
+)
+def test_a_misspelled_argument_is_named_with_what_is_allowed(chapter, method, first):
+    with pytest.raises(TypeError, match=rf"'lerning_rate'; it takes .*Chapter\.{method} itself takes .*learning_rate"):
+        getattr(chapter, method)(first, lerning_rate=5.0)
+    with pytest.raises(TypeError, match="'DenseAutoencoder' is no function or class"):
+        getattr(chapter, method)("DenseAutoencoder")
+
+
+def test_fewer_images_are_passed_more_often_for_the_same_number_of_steps(chapter):
+    everything = chapter.autoencoder(models.DenseAutoencoder, 4, batch_size=50).keywords
+    part = chapter.autoencoder(models.DenseAutoencoder, 4, batch_size=50, n_images=100).keywords
+    assert everything["epochs"] * 600 / 50 == part["epochs"] * 100 / 50
+    assert chapter.autoencoder(models.DenseAutoencoder, 4, effort=0).keywords["epochs"] == 0
+    few = chapter.on_inputs(trainings.pixels, n_labels=10, batch_size=5).keywords["epochs"]
+    assert few * 2 == chapter.budget["min_steps"]
+
+
+def encoder_and_mlp():
+    mlp = nn.Sequential(models.Standardize(8), models.MLPClassifier(8))
+    return models.EncoderClassifier(models.DenseAutoencoder(8, hidden=(32,)), mlp)
+
+
+def linear(n_inputs):
+    return nn.Linear(n_inputs, 10)
+
+
+@pytest.fixture
+def autoencoder(chapter):
+    return chapter.autoencoder(models.DenseAutoencoder, 8, hidden=(32,), effort=20, learning_rate=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["codes", "pixels", "pca", "logistic regression", "end to end", "fine-tuned", "joint"])
+def test_every_kind_of_classifier_learns_more_than_chance(chapter, autoencoder, kind):
+    experiment = {
+        "codes": lambda: chapter.on_inputs(trainings.codes, autoencoder=autoencoder, effort=10),
+        "pixels": lambda: chapter.on_inputs(trainings.pixels, effort=10),
+        "pca": lambda: chapter.on_inputs(trainings.pca, n_components=8, effort=10),
+        "logistic regression": lambda: chapter.on_inputs(trainings.pixels, head=linear, effort=10),
+        "end to end": lambda: chapter.network(encoder_and_mlp, effort=10),
+        "fine-tuned": lambda: chapter.network(encoder_and_mlp, start=autoencoder, effort=10),
+        "joint": lambda: chapter.network(encoder_and_mlp, reconstruction_weight=0.1, effort=10),
+    }[kind]()
+    trained, test = runs.recall(experiment, 0), chapter.data.test
+    assert trained.scores["test"] > 0.5
+    shown = test.images
+    if experiment.func is trainings.on_inputs:
+        inputs = experiment.args[0]
+        shown = inputs(chapter.data, 0)(shown)
+    assert metrics.accuracy(trained.model, shown, test.labels) == pytest.approx(trained.scores["test"], abs=0.01)
+
+
+def test_the_frozen_encoder_is_not_touched_and_the_fine_tuned_one_is(chapter, autoencoder):
+    before = runs.recall(autoencoder, 0).model.encoder[1].weight
+    runs.recall(chapter.on_inputs(trainings.codes, autoencoder=autoencoder), 0)
+    assert torch.equal(before, runs.recall(autoencoder, 0).model.encoder[1].weight)
+    tuned = runs.recall(chapter.network(encoder_and_mlp, start=autoencoder, learning_rate=1e-4), 0)
+    change = (tuned.model.encoder[1].weight - before).norm() / before.norm()
+    assert 0 < change < 0.2, "it starts from the autoencoder's weights"
+
+
+def test_labels_are_drawn_per_seed_and_shared_by_methods(chapter):
+    labels = chapter.data.train.labels
+    drawn = [data.labelled_subset(labels, 10, seed) for seed in (0, 0, 1)]
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_wrong_labels_spoil_the_training_and_its_score_only(chapter):
+    splits = trainings.labelled(chapter.data, 200, 0.4, seed=0)
+    chosen = data.labelled_subset(chapter.data.train.labels, 200, 0)
+    assert (splits["train"].labels != chapter.data.train.labels[chosen]).float().mean().item() == pytest.approx(0.4)
+    assert splits["test"] is chapter.data.test and splits["validation"] is chapter.data.validation
+
+
+def test_a_transform_of_a_notebook_reaches_the_training(chapter):
+    plain, moved = (
+        runs.recall(chapter.autoencoder(Own, effort=5, transform=transform), 0).scores["test"]
+        for transform in (None, partial(distorted, 2.0))
+    )
+    assert plain != moved
+
+
+def distorted(strength, batch, progress):
+    return corruptions.distort(batch, strength * (1 - progress))

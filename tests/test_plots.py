@@ -1,0 +1,111 @@
+"""Figures: a name that nobody foresaw, tables in either form, runs that diverged, one seed."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mnist_ae_utils import plots, results
+from mnist_ae_utils.runs import Outcomes, Runs
+from mnist_ae_utils.training import Diverged, History
+from mnist_ae_utils.trainings import Trained
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def table(n_seeds=5, columns=(10, 100, 1000), seed=0):
+    return pd.DataFrame(np.random.default_rng(seed).uniform(1, 2, (n_seeds, len(columns))), columns=list(columns))
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_every_name_has_a_color_of_its_own():
+    names = ["PCA", "my model", "mine too", "dense AE", *map(str, range(9))]
+    found = plots.colors(names)
+    assert list(found) == names and found["PCA"] == plots.METHOD_COLORS["PCA"]
+    assert len(set(map(str, found.values()))) == len(names)
+    assert found["my model"] == plots.colors(["my model"])["my model"], "the first unknown name of a figure"
+
+
+def test_own_names_can_be_drawn_everywhere():
+    names = ["my model", "PCA"]
+    tables = {name: table(seed=i) for i, name in enumerate(names)}
+    runs = Runs({name: Outcomes([Trained(None, History([1], [2], [3.0], [4.0]), {})], [0], [0.1]) for name in names})
+    assert legend(plots.curves(tables, "labels", "error", log_x=True, log_y=True)) == names
+    assert legend(plots.every_run(tables, "rate", "error")) == names
+    assert legend(plots.histories(runs, "error")) == names
+    plots.intervals({name: [1.0, 2.0, 1.5] for name in names}, "error")
+    plots.comparison({"row": {name: [1.0, 2.0, 1.5] for name in names}}, "error")
+    plots.training_against_validation({name: [("a", 1.0, 2.0), ("b", 1.1, 1.9)] for name in names})
+    plots.learning_curves({name: runs[name] for name in names}, "error")
+
+
+def test_a_table_with_two_levels_is_drawn_as_one_table_a_method():
+    parts = {"b": table(seed=1), "a": table(columns=(10, 100), seed=2)}
+    joined = pd.concat(parts, axis=1)
+    found = plots.by_method(joined)
+    assert list(found) == ["b", "a"] and list(found["a"].columns) == [10, 100]
+    lines = {line.get_label(): line for line in plots.curves(joined, "labels", "error").axes[0].lines}
+    assert lines["a"].get_xdata().tolist() == [10, 100]
+    assert lines["b"].get_ydata() == pytest.approx(parts["b"].mean().to_numpy())
+
+
+def test_curves_show_the_interval_and_of_few_seeds_the_seeds():
+    many, few = (plots.curves({"x": table(n)}, "labels", "error").axes[0] for n in (5, 2))
+    (band,) = many.collections
+    low, high = results.confidence_interval(table(5)[10])[1]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert np.isclose(heights, low).any() and np.isclose(heights, high).any()
+    assert not few.collections and len(few.lines) == 1 + 2
+
+
+def test_runs_that_diverged_leave_a_mark_and_no_line():
+    broken = table(2)
+    broken.loc[1, 100] = np.nan
+    assert legend(plots.every_run({"x": broken}, "rate", "error")) == ["x", "diverged"]
+    runs = {"x": Outcomes([Diverged("nan"), Trained(None, History([1], [1], [2.0], [3.0]), {})], [0, 1], [0, 0])}
+    assert legend(plots.histories(runs, "error")) == ["x (1 of 2 diverged)"]
+    texts = [text.get_text() for text in plots.intervals({"x": [1.0, np.nan]}, "error").axes[0].texts]
+    assert texts == ["diverged in 1 of 2 seeds"]
+
+
+def test_the_least_error_of_a_grid_is_framed_and_a_diverged_setting_is_not():
+    grid = pd.DataFrame([[3.0, 1.0], [np.nan, 2.0]], index=[0.1, 0.2], columns=[1, 2])
+    figure = plots.error_grids({"x": grid.rename_axis(index="rate", columns="strength")})
+    (frame,) = [patch for patch in figure.axes[0].patches if patch.get_linewidth() == 3]
+    assert frame.get_xy() == (1, 0)
+
+
+def test_paired_differences_are_colored_where_the_interval_excludes_zero():
+    differences = {"better": pd.DataFrame({10: [1.0, 1.1, 0.9]}), "open": pd.DataFrame({10: [1.0, -1.0, 0.1]})}
+    (mesh,) = plots.paired_differences(differences, "labels").axes[0].collections
+    assert mesh.get_array().ravel().tolist() == [1, 0]
+
+
+def test_images_are_shown_as_they_are():
+    images = torch.rand(4, 1, 28, 28)
+    for figure in (
+        plots.digits(images, columns=4),
+        plots.rows_of_images({"a": images}),
+        plots.feature_maps(images[:, 0:1], images),
+    ):
+        shown = [ax.images[0].get_array() for ax in figure.axes if ax.images]
+        assert any(np.allclose(a, b[0]) for a, b in itertools.product(shown, images))
+
+
+def test_tables_show_entries_and_verdicts(tmp_path):
+    store = results.Results("01_x", {"dataset": "mnist"}, tmp_path)
+    store.add("a", [1.0, 2.0, np.nan], "fraction", n_labels=100, reference=(3.0, "a paper"))
+    store.verdict("b", "A claim.", "a rule", [1.0, 1.1, 0.9])
+    shown = plots.results_table(store).to_html()
+    assert "a (100 labels)" in shown and "diverged" in shown and "3, a paper" in shown and "A claim" not in shown
+    assert "A claim." in plots.verdict_table(store).to_html() and "supported" in plots.verdict_table(store).to_html()
