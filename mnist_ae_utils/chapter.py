@@ -89,8 +89,8 @@ class Chapter:
         Parameters
         ----------
         inputs : function
-            `trainings.pixels`, `trainings.pca` with ``n_components=``, `trainings.codes` with ``autoencoder=``, or one of
-            your own: ``inputs(data, seed, *args, **options)`` returns the function from images to inputs (n, n_inputs).
+            `trainings.pixels`, `trainings.pca` with ``n_components=``, `trainings.codes` with ``autoencoder=``, or your
+            own: ``inputs(data, seed, *args, **options)`` returns the function from images to inputs (n, n_inputs).
         effort : float
             Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
         n_labels : int, optional
@@ -101,8 +101,9 @@ class Chapter:
         inputs = _bound(self.on_inputs, inputs, args, options)
         fixed = {"head": head, "loss": loss, "wrong_labels": wrong_labels}
         return self._classifier(
-            partial(trainings.on_inputs, inputs, **fixed), data, effort, n_labels, batch_size, learning_rate, weight_decay
-        )
+            partial(trainings.on_inputs, inputs, **fixed), data, effort, n_labels, batch_size, learning_rate,
+            weight_decay,
+        )  # fmt: skip
 
     def network(self, model, *args, effort=2.0, n_labels=None, start=None, reconstruction_weight=None, loss=None,
                 wrong_labels=0.0, batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None,
@@ -154,7 +155,7 @@ class Chapter:
 
 
 def _bound(method, function, args, options, complete=False):
-    """A partial of `function`; TypeError if an option is neither its argument nor a setting of the chapter's `method`."""
+    """A partial of `function`; TypeError if an option is neither its argument nor a setting of `method`."""
     if not callable(function):
         raise TypeError(f"{function!r} is no function or class")
     bound = partial(function, *args, **options)

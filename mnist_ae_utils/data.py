@@ -38,7 +38,7 @@ TORCHVISION = {
     "kmnist": torchvision.datasets.KMNIST,
 }
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-CONTENT_MD5 = {  # of FILES, uncompressed
+CONTENT_MD5 = {  # of FILES, uncompressed; KMNIST's as the repository datasets-mila/datasets--kmnist keeps them
     "mnist": (
         "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
         "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
@@ -178,11 +178,12 @@ def load(name="auto", device="cpu"):
     DataError
         If the name is unknown, a file is damaged (with "auto" too), or the named dataset cannot be had.
     """
+    is_text = isinstance(name, str) and name != ""
     if isinstance(name, Dataset):
         dataset = name
-    elif isinstance(name, Path) or (isinstance(name, str) and name not in ("", *DATASETS) and _given(name).is_dir()):
+    elif isinstance(name, os.PathLike) or (is_text and name not in DATASETS and _given(name).is_dir()):
         dataset = from_folder(name)
-    elif name not in DATASETS:
+    elif not is_text or name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; choose one of: {', '.join(DATASETS)}")
     elif name == "uci-digits":
         dataset = _read_digits()

@@ -190,7 +190,7 @@ def _instructions(code):
 
 
 def _read_code(code, scope):
-    """The text of a code object, and the objects that it takes from its module or by way of another: `training.train`."""
+    """The text of a code object, and the objects that it takes from its module, also by way of another."""
     text, names = _instructions(code)
     refers = []
     for first, *rest in names:

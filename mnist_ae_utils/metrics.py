@@ -64,7 +64,7 @@ def predict(classifier, inputs):
     return in_batches(classifier.eval(), inputs).argmax(1)
 
 
-def classify_picture(classifier, picture):
+def predict_picture(classifier, picture):
     """What a classifier of images takes a single picture for, such as a photo of a digit that you wrote.
 
     Parameters

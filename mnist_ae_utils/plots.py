@@ -27,7 +27,8 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     # ways to a code, and the classifier on them
     "PCA": "0.45", "linear AE": _C[9], "dense AE": _C[0], "deep AE": _C[3], "convolutional AE": _C[2],
     "convolutional AE, no batch norm": _C[1], "random encoder": _C[7], "variational AE": _VAE,
-    "variational AE, prior": _VAE, "plain AE": _C[0], "plain AE, one Gaussian": _C[0], "plain AE, mixture of ten": _C[9],
+    "variational AE, prior": _VAE, "plain AE": _C[0], "plain AE, one Gaussian": _C[0],
+    "plain AE, mixture of ten": _C[9],
     # the two terms of the ELBO; errors of one method on two splits
     "KL divergence": _C[1], "- log p(x | z)": _C[0], "training": _C[1], "validation": _C[0],
     # what regularizes
@@ -53,7 +54,7 @@ def colors(names):
 
 
 def by_method(values):
-    """A dict of tables by method; a table whose columns have two levels, (method, x), is cut into one for each method."""
+    """A dict of tables by method; a table with two levels of columns, (method, x), is cut into one for each method."""
     if not isinstance(values, pd.DataFrame):
         return dict(values)
     if values.columns.nlevels == 1:
@@ -104,6 +105,18 @@ def rows_of_images(rows, errors_against=None, title=None):
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
     fig.suptitle(title, y=1 - 0.08 / fig.get_figheight())  # 0.08 inch above the title, however tall the figure
     fig.tight_layout(pad=0.3, rect=(0, 0, 1, 1 - 0.12 / fig.get_figheight()))
+    return fig
+
+
+def predicted_picture(classifier, picture, class_names="0123456789"):
+    """A picture of your own as the classifier saw it, and the probability of each class: `metrics.predict_picture`."""
+    winner, probabilities, image = metrics.predict_picture(classifier, picture)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 2.4), width_ratios=(1, 1.8), layout="constrained")
+    _image(left, image)
+    left.set(title="what the network saw")
+    right.bar(list(class_names), 100 * probabilities[: len(class_names)], color=DIGIT_COLORS)
+    title = f"it says {class_names[winner]}, with {probabilities[winner]:.1%}"
+    right.set(title=title, xlabel="class", ylabel="probability (%)", ylim=(0, 100))
     return fig
 
 

@@ -75,27 +75,11 @@ class Runs(dict):
 
 
 def run(experiments, seeds, device="cpu"):
-    """Run every experiment with every seed, or take the outcome from disk where the same code made it before.
+    """Run experiments, a dict by name, with every seed, or take outcomes from disk where the same code made them.
 
-    Parameters
-    ----------
-    experiments : dict of callable
-        By name; each is called with ``seed=`` and its other arguments are bound already.
-    seeds : sequence of int
-    device : str
-        On "cpu" runs share the cores, one thread each, so that numbers do not depend on how many cores there are;
-        elsewhere they take turns.
-
-    Returns
-    -------
-    Runs
-
-    Raises
-    ------
-    TypeError
-        If an argument is misspelled or missing, before anything is run.
-    RuntimeError
-        If a worker process has other code than this kernel.
+    Each is called with ``seed=``, its other arguments being bound. On "cpu" runs share the cores, one thread each, so
+    that numbers do not depend on how many cores there are; elsewhere they take turns. Returns `Runs`. Raises TypeError
+    for a misspelled or missing argument, before anything is run, and RuntimeError if workers have other code.
     """
     for name, experiment in experiments.items():
         if not callable(experiment):
@@ -184,14 +168,7 @@ def _overridden():
 def check_arguments(function, label="", complete=False, **given):
     """Raise a TypeError that names an argument that a function, or a partial in it, does not take, and what it takes.
 
-    Parameters
-    ----------
-    function : callable
-        Such as a `functools.partial`.
-    label : str
-        What the message begins with.
-    complete : bool
-        Whether no further arguments are to come, but for those that are `given`.
+    The message begins with `label`; `complete` says that no arguments are to come but those that are `given`.
     """
     bound = function if isinstance(function, functools.partial) else functools.partial(function)
     for argument in (*bound.args, *bound.keywords.values()):

@@ -1,4 +1,4 @@
-"""What several chapters train, as functions: each is an experiment (see `runs`) once its arguments but the seed are bound.
+"""What several chapters train, as functions: each is an experiment (see `runs`) once all but the seed is bound.
 
 They draw from torch's random state in a fixed order: initial weights first, then what `training.train` draws.
 """

@@ -26,7 +26,7 @@ class Kernel:
         return self.stack.__exit__(*raised)
 
     def __call__(self, source):
-        """The text of what a cell printed and returned, `figures` as a word each; for an error, its name and message."""
+        """What a cell printed and returned, "figure" for each of these; for an error, its name and message."""
         self.notebook.cells.append(nbformat.v4.new_code_cell(source))
         cell = self.client.execute_cell(self.notebook.cells[-1], len(self.notebook.cells) - 1)
         shown = []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mnist_ae_utils import chapter as chapters
-from mnist_ae_utils import corruptions, data, metrics, models, runs, training, trainings
+from mnist_ae_utils import corruptions, data, metrics, models, runs, trainings
 
 
 @pytest.fixture(autouse=True)

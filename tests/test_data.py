@@ -254,9 +254,9 @@ def test_one_of_four_missing_in_the_given_folder(files, given, name):
 # ----------------------------------------------------------------------------------- no files, no network
 
 
-@pytest.mark.parametrize("name", ["cifar", "", None, 5, "~nobody/x"])
+@pytest.mark.parametrize("name", ["cifar", "", None, np.arange(2), "~nobody/x"])
 def test_unknown_names_get_the_list(name):
-    with pytest.raises(DataError, match=f"{name!r}; choose one of: auto, mnist, fashion-mnist, kmnist, uci-digits"):
+    with pytest.raises(DataError, match="unknown dataset .*; choose one of: auto, mnist, fashion-mnist, kmnist, uci-"):
         data.load(name)
 
 
@@ -330,6 +330,8 @@ class Server:
             return handler.send_error(404)
         if behavior == "login page":
             content = b"<html>please log in</html>"
+        if "gzip" in handler.headers.get("Accept-Encoding", ""):
+            content = gz(content)  # as servers do that think every file is worth it
         handler.send_response(302 if behavior.startswith("to ") else 200)
         if behavior.startswith("to "):
             handler.send_header("Location", behavior[3:])
@@ -373,7 +375,8 @@ def names(folder):
 
 
 @pytest.mark.parametrize("name", ["auto", "fashion-mnist", "kmnist"])
-def test_a_download_leaves_four_whole_files_and_happens_once(server, tmp_path, name, capfd):
+def test_a_download_leaves_four_whole_files_and_happens_once(server, tmp_path, name, capfd, caplog):
+    data.pooch.get_logger().addHandler(caplog.handler)
     layout = LAYOUT.get(name, "MNIST")
     raw = tmp_path / "project" / "data" / layout / "raw"
     server.files = zipped(MADE[{"auto": "mnist"}.get(name, name)])
@@ -386,7 +389,11 @@ def test_a_download_leaves_four_whole_files_and_happens_once(server, tmp_path, n
     assert same(first, data.load(name))
     assert sorted(server.requests) == sorted(server.files)
     out, err = capfd.readouterr()
-    assert not out and all("B/s]" in line for line in err.replace("\r", "\n").split("\n") if line.strip())
+    assert (
+        not out
+        and not caplog.records
+        and all("B/s]" in line for line in err.replace("\r", "\n").split("\n") if line.strip())
+    )
 
 
 def test_only_what_is_missing_is_downloaded(server, files, raw):

@@ -1,5 +1,6 @@
 """What the key of a remembered run follows, what it is blind to, and that it is the same in every process."""
 
+import importlib
 import subprocess
 import sys
 import textwrap
@@ -156,8 +157,8 @@ def test_keys_are_the_same_in_another_process():
         from functools import partial
         from mnist_ae_utils import corruptions, data, models, training, trainings
         from mnist_ae_utils.fingerprints import Fingerprints
-        conv = partial(trainings.autoencoder, partial(models.ConvAutoencoder, 8, channels=(4, 8)), data.load("uci-digits"),
-                       loss=training.restoring_loss(corruptions.distort), epochs=3)
+        make, loss = partial(models.ConvAutoencoder, 8, channels=(4, 8)), training.restoring_loss(corruptions.distort)
+        conv = partial(trainings.autoencoder, make, data.load("uci-digits"), loss=loss, epochs=3)
         print(Fingerprints().key(partial(trainings.on_inputs, partial(trainings.codes, autoencoder=conv),
                                          data.load("uci-digits"), epochs=2, n_labels={10, 20, 30})))
         """
@@ -180,3 +181,11 @@ def test_parts_name_what_differs(monkeypatch):
     after = Fingerprints().parts(experiment)
     differ = {name for name in before if before[name] != after[name]}
     assert differ == {"models.DenseAutoencoder.__init__"}
+
+
+def test_a_library_that_a_function_imports_does_not_change_its_key_when_it_is_loaded(monkeypatch):
+    function = defined("def f(x):\n    import wave\n    return wave.open(x)")["f"]
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    before = key(function)
+    monkeypatch.setitem(sys.modules, "wave", importlib.import_module("wave"))
+    assert key(function) == before

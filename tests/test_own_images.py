@@ -13,7 +13,7 @@ from torch import nn
 from mnist_ae_utils import data, metrics, plots, training, trainings
 from mnist_ae_utils.data import DataError
 
-SEVEN = [(60, 40), (120, 40), (80, 130)]  # corners of its strokes, in a picture 240 wide and 160 high
+SEVEN = [(60, 40), (120, 40), (90, 130)]  # corners of its strokes, in a picture 240 wide and 160 high
 
 
 def draw(mode="L", paper=255, ink=0, shift=(0, 0), scale=1, size=(240, 160), strokes=SEVEN):
@@ -59,7 +59,7 @@ PICTURES = {
     "light on dark": lambda: draw(paper=0, ink=255),
     "gray on gray": lambda: draw(paper=140, ink=90),
     "shifted": lambda: draw(shift=(100, 20)),
-    "large": lambda: draw(scale=10),
+    "large": lambda: draw().resize((2400, 1600), Image.Resampling.BOX),
     "in color": lambda: draw("RGB", (250, 240, 200), (20, 30, 160)),
     "ink on nothing": lambda: draw("RGBA", (0, 0, 0, 0), (0, 0, 0, 255)),
     "chalk on nothing": lambda: draw("RGBA", (255, 255, 255, 0), (255, 255, 255, 255)),
@@ -82,8 +82,7 @@ PICTURES = {
 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_every_kind_of_picture_comes_out_alike(kind):
-    limit = 0.003 if kind in ("specks", "photo", "large") else 1e-3
-    assert difference(data.frame(PICTURES[kind]()), data.frame(draw())) < limit
+    assert difference(data.frame(PICTURES[kind]()), data.frame(draw())) < 1e-3
 
 
 def test_pictures_are_read_from_files_upright(tmp_path):
@@ -173,13 +172,13 @@ def test_a_photo_is_classified(classifier, digits, tmp_path):
     Image.fromarray(picture).save(tmp_path / "digit.jpg")
     for given in (tmp_path / "digit.jpg", str(tmp_path / "digit.jpg"), picture, Image.fromarray(picture)):
         classifier.train()
-        digit, probabilities, seen = metrics.classify_picture(classifier, given)
+        digit, probabilities, seen = metrics.predict_picture(classifier, given)
         assert digit == label == probabilities.argmax() and probabilities.shape == (10,)
         assert probabilities.sum().item() == pytest.approx(1) and not classifier.training
         assert difference(seen, data.frame(picture)) < 5e-3
     plots.digits([seen], titles=[digit])
     plots.plt.close("all")
-    assert metrics.classify_picture(nn.Flatten(), picture)[1].shape == (784,), "without parameters, on the CPU"
+    assert metrics.predict_picture(nn.Flatten(), picture)[1].shape == (784,), "without parameters, on the CPU"
 
 
 @pytest.mark.skipif(not os.environ.get("MNIST_DATA_DIR"), reason="needs real MNIST: set MNIST_DATA_DIR")
@@ -360,9 +359,9 @@ BAD_FOLDERS = {
     "3/notes.txt cannot be read as a picture": spoil("3/notes.txt", b"my notes"),
     "3/0.png has shape (1, 90)": lambda folder: Image.new("L", (90, 1)).save(folder / "3" / "0.png"),
     "3/0.png is blank": lambda folder: Image.new("RGB", (90, 90), "white").save(folder / "3" / "0.png"),
-    "digits must hold a sub-folder of pictures for each class, 2 to 10 of them; it has no pictures in x": lambda folder: (
-        (folder / "x").mkdir()
-    ),
+    "a sub-folder of pictures for each class, 2 to 10 of them; it has no pictures in x": lambda folder: (
+        folder / "x"
+    ).mkdir(),
     "it has 11 sub-folders": lambda folder: shutil.copytree(folder / "9", folder / "10"),
     "it has 0 sub-folders": lambda folder: [shutil.rmtree(sub) for sub in folder.iterdir() if sub.is_dir()],
     "digits must hold": shutil.rmtree,

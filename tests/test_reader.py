@@ -1,9 +1,11 @@
-"""What a reader does with the course, each in a real notebook kernel: own models, losses, clusterings, images; overrides."""
+"""What a reader does with the course, in a real notebook kernel: own models, losses, clusterings, images; overrides."""
 
+import pathlib
 import re
 
+import nbformat
 import pytest
-from kernel import Kernel
+from kernel import ROOT, Kernel
 
 START = """
 import time
@@ -24,6 +26,20 @@ class Mine(nn.Module):
 
     def forward(self, images):
         return self.decoder(self.encoder(images))
+
+def l1(autoencoder, images):
+    return (autoencoder(images) - images).abs().flatten(1).sum(1).mean()
+
+def own_loop(data, *, seed, momentum=0.9):
+    "An autoencoder, trained by a loop and an optimizer of my own."
+    torch.manual_seed(seed)
+    model = Mine(8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=momentum)
+    for _ in range(30):
+        loss = l1(model, data.train.images)
+        optimizer.zero_grad(); loss.backward(); optimizer.step()
+    scores = {"test": metrics.reconstruction_error(model, data.test.images)}
+    return trainings.Trained(model.eval(), training.History(), scores)
 
 def timed(experiments, seeds=(0, 1, 2)):
     begin = time.perf_counter()
@@ -72,26 +88,13 @@ class Mine(Mine):
         self.encoder[2] = nn.ReLU()
 
 new = timed({"mine": chapter.autoencoder(Mine, 8, effort=10), "dense AE": theirs})
-print(len(set(files()) - set(before)), len(both["mine"]), both["mine"][0].scores["test"] != new["mine"][0].scores["test"])""")
+errors = [found["mine"][0].scores["test"] for found in (both, new)]
+print(len(set(files()) - set(before)), len(both["mine"]), errors[0] != errors[1])""")
     assert "3 3 True" in changed, "three trainings, of the changed model only"
 
 
 def test_own_loss_loop_settings_and_inputs(cell):
     shown = cell("""
-def l1(autoencoder, images):
-    return (autoencoder(images) - images).abs().flatten(1).sum(1).mean()
-
-def own_loop(data, *, seed, momentum=0.9):
-    "An autoencoder, trained by a loop and an optimizer of my own."
-    torch.manual_seed(seed)
-    model = Mine(8)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=momentum)
-    for _ in range(30):
-        loss = l1(model, data.train.images)
-        optimizer.zero_grad(); loss.backward(); optimizer.step()
-    scores = {"test": metrics.reconstruction_error(model, data.test.images)}
-    return trainings.Trained(model.eval(), training.History(), scores)
-
 def halves(data, seed):
     return lambda images: images[:, :, :14].flatten(1)
 
@@ -161,12 +164,12 @@ def test_a_misspelled_argument_is_a_type_error_before_anything_trains(cell):
 
 def test_a_trained_model_is_saved_and_loaded_without_the_cache(cell, tmp_path):
     shown = cell(f"""
-model = chapter.run(chapter.autoencoder(Mine, 8))[0].model
-models.save_weights(model, {str(tmp_path / "mine.safetensors")!r})
-loaded = models.load_weights(partial(Mine, 8), {str(tmp_path / "mine.safetensors")!r})
-print(torch.equal(metrics.encode(model, data.test.images), metrics.encode(loaded, data.test.images)), loaded.training)""")
-    assert "True False" in shown
-    assert "ValueError" in cell(f"models.load_weights(partial(Mine, 9), {str(tmp_path / 'mine.safetensors')!r})")
+model, path = chapter.run(chapter.autoencoder(Mine, 8))[0].model, {str(tmp_path / "mine.safetensors")!r}
+models.save_weights(model, path)
+loaded = models.load_weights(partial(Mine, 8), path)
+print(torch.equal(metrics.encode(model, data.test.images), metrics.encode(loaded, data.test.images)))""")
+    assert "True" in shown
+    assert "ValueError" in cell("models.load_weights(partial(Mine, 9), path)")
 
 
 def test_a_long_training_moves_the_bar(cell):
@@ -178,3 +181,86 @@ def long(data, *, seed):
 
 chapter.run(partial(long, data), [0, 1]);""")
     assert len(set(re.findall(r"epoch (\d+) of 400", shown))) >= 2
+
+
+def play(cell, number, until, out, change=("", "")):
+    """Run the code cells of a notebook on the smoke profile, up to the one that holds `until`; one text is replaced."""
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    sources = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    last = next(i for i, source in enumerate(sources) if until in source)
+    assert sum(change[0] in source for source in sources[: last + 1]) == 1 or not change[0]
+    for i, source in enumerate(sources[: last + 1]):
+        shown = cell(source.replace(*change) if change[0] else source)
+        assert "Error: " not in shown, f"{source}\n{shown}"
+        if i == 0:  # the parameters
+            cell(f'profile, dataset, device, out = "smoke", "uci-digits", "cpu", {str(out)!r}')
+
+
+def test_a_method_is_added_to_chapter_4s_figure_in_one_place(smoke_report, tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report / "cache"))
+    mine = '"MLP on the upper half": partial(chapter.on_inputs, lambda data, seed: lambda x: x[:, :, :14].flatten(1)),'
+    place = '    "joint": partial('
+    with Kernel() as cell:
+        play(cell, "04", "plots.paired_differences(", tmp_path, (place, f"    {mine}\n{place}"))
+        shown = cell("print(*[(e['id'], e['n_labels']) for e in results.entries if 'upper' in e['id']])")
+        assert shown.count("mlp_on_the_upper_half.accuracy") == 6, "at every number of labels"
+        figure = cell("""
+figure = plots.curves({name: 1 - table for name, table in accuracy.items()}, "labels", "test error")
+[text.get_text() for text in figure.axes[0].get_legend().get_texts()]""")
+        assert "MLP on the upper half" in figure
+
+
+def test_own_clustering_and_own_pseudo_labels_in_chapter_6(smoke_report, tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report / "cache"))
+    with Kernel() as cell:
+        play(cell, "06", "students = chapter.run(", tmp_path)
+        shown = cell("""
+from sklearn.cluster import KMeans
+
+def by_kmeans(points, seed):
+    fitted = KMeans(10, n_init=3, random_state=seed).fit(points)
+    return fitted.labels_, fitted.transform(points).argmin(0)
+
+def own_labels(data, *, seed):
+    "Labels from nowhere but the brightness of an image, and no trust in half of them."
+    brightness = data.train.images.mean((1, 2, 3)).numpy()
+    return (10 * brightness.argsort().argsort() // len(brightness)), (brightness > np.median(brightness)).astype(float)
+
+asked = partial(labeling, embedded, data, cluster=by_kmeans)
+mine = {
+    "k-means": partial(opinion_of_clusters, asked, embedded),
+    "mine": partial(own_labels, data),
+}
+mine = {name: partial(student, of, data, share=0.5, channels=small, epochs=2) for name, of in mine.items()}
+accuracy, found = chapter.run(mine).scores(), chapter.run(asked).first
+print(len(found.asked), (labels[found.asked][found.clusters] == found.labels).all())
+print(accuracy.notna().all(axis=None))""")
+        assert "10 True\nTrue" in shown, shown
+
+
+def test_own_pictures_as_a_dataset_and_a_photo_for_a_trained_model(cell, tmp_path):
+    shown = cell(f"""
+from PIL import Image
+folder = {str(tmp_path / "my digits")!r}
+import pathlib
+for digit in range(10):  # white paper, dark ink, large, off center
+    pathlib.Path(folder, str(digit)).mkdir(parents=True)
+    of_digit = data.train.images[data.train.labels == digit][:14, 0].numpy()
+    for i, image in enumerate(of_digit):
+        paper = np.full((240, 200), 230, np.uint8)
+        big = np.asarray(Image.fromarray((255 * image).astype(np.uint8)).resize((140, 140)))
+        paper[20:160, 40:180] = (230 - 0.8 * big).astype(np.uint8)
+        Image.fromarray(paper).save(f"{{folder}}/{{digit}}/{{i}}.png")
+mine = begin("98_mine", "smoke", folder, seeds=1, device="cpu", out=f"{{folder}}-report")
+print(mine.data.train.images.shape, mine.data.notice != "", mine.run(mine.autoencoder(Mine)).scores())""")
+    assert "torch.Size([" in shown and "True" in shown and "seed" in shown, shown
+    shown = cell("""
+classifier = chapter.run(chapter.network(models.ConvClassifier, (8, 16, 32), effort=20), [0])[0].model
+photos = [f"{folder}/{digit}/{i}.png" for digit in range(10) for i in range(5)]
+right = [metrics.predict_picture(classifier, photo)[0] == int(photo.split("/")[-2]) for photo in photos]
+print("right:", sum(right), "of", len(right))
+plots.predicted_picture(classifier, photos[0]);""")
+    assert int(re.search(r"right: (\d+) of 50", shown)[1]) > 40 and "figure" in shown, shown
+    pathlib.Path(tmp_path, "my digits", "3", "broken.png").write_bytes(b"no picture")
+    shown = cell('begin("98_mine", "smoke", folder, device="cpu", out=f"{folder}-report")')
+    assert shown.splitlines()[-1].startswith("DataError: ") and "broken.png" in shown.splitlines()[-1]
