@@ -11,7 +11,7 @@ import torch
 from IPython.display import Markdown, display
 
 from mnist_ae_utils import data as datasets
-from mnist_ae_utils import fingerprints, results, runs, trainings
+from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 
 # What each profile spends. Epochs are passes over `train_images` images; an experiment's `effort` multiplies them.
 # `limited_effort`, `overfit_effort` and `strengths` are chapter 3's: how long it trains on limited data and on all
@@ -194,8 +194,8 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     profile : {"quick", "full"}
         How much is spent: minutes or hours. ("smoke", seconds, is for tests and teaches nothing.)
     dataset : str, path or Dataset
-        One of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`data.from_folder`), or images
-        of your own (`data.from_arrays`).
+        One of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures
+        (`pictures.from_folder`), or images of your own (`pictures.from_arrays`).
     seeds : int, optional
         How many seeds instead of the profile's number, at least 1; a sweep takes no more than these.
     device : {"auto", "cpu", "cuda", "mps"}
@@ -214,7 +214,7 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     torch.backends.cudnn.allow_tf32 = False  # the same digits of a convolution on every GPU
     budget = PROFILES[profile]
     device = choose_device(device)
-    loaded = datasets.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
+    loaded = pictures.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
     loaded = loaded.first(min(budget["train_images"], len(loaded.train)))
     described = datasets.describe(loaded).splitlines()[0]
     print(f"{described}; {len(loaded.train):,} training images; profile {profile}, {device}")

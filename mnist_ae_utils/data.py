@@ -1,8 +1,7 @@
 """Images and labels as in-memory tensors, split into train, validation and test.
 
 `load` finds MNIST (or a dataset in its format), checks the files and returns tensors; it downloads only what is
-missing. `from_folder` and `from_arrays` make a dataset of a reader's own images, `frame` puts one picture into MNIST's
-frame. The last part of this module chooses whose labels are shown, and makes some of them wrong.
+missing. The last part of this module chooses whose labels are shown, and makes some of them wrong.
 """
 
 import gzip
@@ -22,8 +21,6 @@ import requests
 import torch
 import torch.nn.functional as F
 import torchvision.datasets
-from PIL import Image, ImageOps
-from scipy import ndimage
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from tqdm import tqdm
@@ -61,7 +58,6 @@ NOT_MNIST = (
     "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), "
     "enlarged into MNIST's frame. Numbers measured on them do not compare with published MNIST figures."
 )
-OWN_IMAGES = "THESE ARE YOUR OWN IMAGES: numbers measured on them do not compare with published figures."
 GET_DATA = (
     "connect to the network, or set MNIST_DATA_DIR to a folder that holds the four files "
     f"({', '.join(FILES)}, or their .gz), and run `mnist-ae data`"
@@ -146,6 +142,10 @@ class Dataset:
         """Return the dataset with only the first `n` training images: see `Split.first`."""
         return replace(self, train=self.train.first(n))
 
+    def to(self, device):
+        """Return the dataset with its tensors on `device`."""
+        return replace(self, **{key: getattr(self, key).to(device) for key in ("train", "validation", "test")})
+
     def fingerprint(self):
         """What a run depends on: see `fingerprints`."""
         return self.name, *(split.fingerprint() for split in (self.train, self.validation, self.test))
@@ -163,8 +163,7 @@ def load(name="auto", device="cpu"):
 
     Parameters
     ----------
-    name : str, path or Dataset
-        One of `DATASETS`, a folder of pictures (see `from_folder`), or a dataset made before.
+    name : str, one of `DATASETS`
     device : str or torch.device on which the tensors shall be
 
     Returns
@@ -178,14 +177,9 @@ def load(name="auto", device="cpu"):
     DataError
         If the name is unknown, a file is damaged (with "auto" too), or the named dataset cannot be had.
     """
-    is_text = isinstance(name, str) and name != ""
-    if isinstance(name, Dataset):
-        dataset = name
-    elif isinstance(name, os.PathLike) or (is_text and name not in DATASETS and _given(name).is_dir()):
-        dataset = from_folder(name)
-    elif not is_text or name not in DATASETS:
+    if not isinstance(name, str) or name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; choose one of: {', '.join(DATASETS)}")
-    elif name == "uci-digits":
+    if name == "uci-digits":
         dataset = _read_digits()
     else:
         wanted = "mnist" if name == "auto" else name
@@ -199,8 +193,7 @@ def load(name="auto", device="cpu"):
             if wanted not in _failures:  # warn once a process; the notice stays
                 warnings.warn(notice, stacklevel=2)
             _failures[wanted] = str(error)
-    splits = {key: getattr(dataset, key).to(device) for key in ("train", "validation", "test")}
-    return replace(dataset, **splits)
+    return dataset.to(device)
 
 
 def describe(dataset):
@@ -213,7 +206,7 @@ def describe(dataset):
 _failures = {}  # dataset -> why its download failed, so that "auto" tries only once a process
 
 
-def _given(path):
+def given_path(path):
     """A path that the reader gave: notebooks run in notebooks/, where one relative to the project must work too."""
     path = Path(os.path.expanduser(path))
     return path if path.exists() else PROJECT_ROOT / path
@@ -224,7 +217,7 @@ def _locate(name, retry):
     layout = f"{TORCHVISION[name].__name__}/raw"
     if given := os.environ.get("MNIST_DATA_DIR"):
         for sub in (f"/{layout}", "") if name == "mnist" else (f"/{layout}",):
-            folder = Path(f"{_given(given)}{sub}")
+            folder = Path(f"{given_path(given)}{sub}")
             missing = [file for file in FILES if not _find(folder, file)]
             if not missing:
                 return folder, f"IDX files in $MNIST_DATA_DIR{sub}"
@@ -254,7 +247,7 @@ def _read_folder(name, folder, source):
     """Read and check four IDX files, and hold out a twelfth of the training images for validation."""
     arrays = [_read_idx(name, file, _find(folder, file)) for file in FILES]
     class_names = "0123456789" if name == "mnist" else TORCHVISION[name].classes
-    return _dataset(name, source, _checksum(arrays), *arrays, len(arrays[0]) // 12, class_names)
+    return split_dataset(name, source, checksum_of(arrays), *arrays, len(arrays[0]) // 12, class_names)
 
 
 @lru_cache(maxsize=1)
@@ -269,13 +262,13 @@ def _read_digits():
         images, digits.target, test_size=0.2, stratify=digits.target, random_state=0
     )
     source = "scikit-learn's load_digits, 8x8 pixels enlarged to 20x20"
-    checksum = _checksum([digits.images.astype(np.uint8), digits.target.astype(np.uint8)])
+    checksum = checksum_of([digits.images.astype(np.uint8), digits.target.astype(np.uint8)])
     arrays = images, labels, test_images, test_labels
-    dataset = _dataset("uci-digits", source, checksum, *arrays, len(labels) // 10, "0123456789")
+    dataset = split_dataset("uci-digits", source, checksum, *arrays, len(labels) // 10, "0123456789")
     return replace(dataset, notice=NOT_MNIST)
 
 
-def _dataset(name, source, checksum, images, labels, test_images, test_labels, n_validation, class_names):
+def split_dataset(name, source, checksum, images, labels, test_images, test_labels, n_validation, class_names):
     """Hold out the validation images, stratified, and make tensors of all."""
     images, validation_images, labels, validation_labels = train_test_split(
         images, labels, test_size=n_validation, stratify=labels, random_state=0
@@ -343,7 +336,7 @@ def _md5(content):
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _checksum(arrays):
+def checksum_of(arrays):
     return _md5("".join(_md5(array.tobytes()) for array in arrays).encode())
 
 
@@ -390,223 +383,6 @@ def _reason(error):
     """What lies at the bottom of an exception: requests wraps "Connection refused" three times."""
     inner = [e for e in (error.__cause__, getattr(error, "reason", None), *error.args) if isinstance(e, Exception)]
     return _reason(inner[0]) if inner else str(error) or type(error).__name__
-
-
-# --------------------------------------------------------------------------------------- a reader's own images
-
-
-def frame(image):
-    """Put one picture of a digit into MNIST's frame, so that a network trained on MNIST can read it.
-
-    The picture becomes gray, paper 0 and ink 1, whichever of them is darker: the border shows the paper, whose
-    brightness may change slowly from side to side, as in a photo. Then follows what was done to MNIST's digits (LeCun
-    et al. 1998, "Gradient-based learning applied to document recognition"): the ink is cropped, scaled so that its
-    longer side has 20 pixels, and placed with its center of mass in the middle of 28x28. Write one digit on plain
-    paper with a thick pen (a tenth of the digit's height), and leave a border.
-
-    Parameters
-    ----------
-    image : array, Tensor, PIL image, or path of a picture
-        (h, w) gray, (h, w, 3) in color or (h, w, 4) with transparency, at least 8x8 pixels; numbers of any type.
-
-    Returns
-    -------
-    Tensor (1, 28, 28)
-        float32 in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, a value is infinite or not a number, or nothing stands out from the background. For a
-        path, it is a DataError, as it is if there is no picture.
-    """
-    if isinstance(image, str | os.PathLike):
-        return _framed(read_picture(image), image)
-    gray = _gray(image)
-    height, width = (max(8, round(side * min(1, 400 / max(gray.shape)))) for side in gray.shape)
-    gray = _resize(gray - min(gray.min(), 0), height, width)  # fewer pixels, less noise
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    border, margin = np.ones_like(gray, bool), max(1, min(height, width) // 20)
-    border[margin:-margin, margin:-margin] = False
-    border &= np.abs(gray - np.median(gray[border])) <= np.ptp(gray) / 4  # where it is not inked
-    surface = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1)  # the paper: this quadratic, by least squares
-    paper = surface @ np.linalg.lstsq(surface[border], gray[border], rcond=None)[0]
-    ink = gray - paper  # what stands out most, lighter or darker
-    if ink.max() < -ink.min():
-        ink = -ink / (paper / paper.max()).clip(0.1)  # darker than the paper, and the less so where there is less light
-    noise = np.quantile(np.abs(ink[border]), 0.8)
-    if ink.max() <= max(5 * noise, 0.02 * gray.max()):
-        raise ValueError("is blank: nothing stands out from the background")
-    ink = (ink - 3 * noise).clip(0)
-    parts = ndimage.label(ink > 0.1 * ink.max(), np.ones((3, 3)))[0]
-    amounts = np.bincount(parts.flat, np.where(parts, ink, 0).flat)
-    ink = ink[ndimage.find_objects((amounts >= amounts.max() / 50)[parts].astype(int))[0]]  # cropped, but for specks
-    ink = _resize(ink, *(max(1, round(20 * side / max(ink.shape))) for side in ink.shape))
-    center = ndimage.center_of_mass(ink)
-    top, left = (int(np.clip(math.floor(14.5 - c), 0, 28 - side)) for c, side in zip(center, ink.shape, strict=True))
-    framed = torch.zeros(1, 28, 28)
-    framed[0, top : top + ink.shape[0], left : left + ink.shape[1]] = torch.from_numpy(ink / ink.max())
-    return framed
-
-
-def _framed(image, name):
-    """`frame`, with a DataError that names the image."""
-    try:
-        return frame(image)
-    except ValueError as error:
-        raise DataError(f"{name} {error}. Replace or remove it.") from None
-
-
-def _gray(image):
-    """An image as an array (h, w), float64: its brightness, or where parts of it are transparent, what is not."""
-    try:
-        pixels = _array(_plain(image) if isinstance(image, Image.Image) else image).astype(np.float64)
-    except (TypeError, ValueError):
-        raise ValueError("is not an image: its pixels are not numbers") from None
-    shape = pixels.shape
-    if pixels.ndim == 3 and shape[0] == 1:  # as in a `Split`
-        pixels = pixels[0]
-    colors = pixels[..., None] if pixels.ndim == 2 else pixels
-    if colors.ndim != 3 or colors.shape[2] not in (1, 2, 3, 4) or min(colors.shape[:2]) < 8:
-        raise ValueError(f"has shape {shape}: (h, w), (h, w, 3) or (h, w, 4) are needed, with h and w at least 8")
-    if not np.isfinite(colors).all():
-        raise ValueError("has values that are infinite or not a number")
-    if colors.shape[2] in (2, 4) and np.ptp(colors[..., -1]):
-        return colors[..., -1]
-    return colors[..., :3] @ [0.299, 0.587, 0.114] if colors.shape[2] > 2 else colors[..., 0]
-
-
-def _resize(image, height, width):
-    """An array (h, w), scaled without aliasing."""
-    image = torch.from_numpy(np.ascontiguousarray(image))[None, None]
-    return F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0, 0].numpy()
-
-
-def _plain(picture):
-    """A PIL image as an array: (h, w) gray, (h, w, 3), or (h, w, 4) if something is transparent."""
-    if picture.mode[0] in "IF" or picture.mode == "L" and not picture.has_transparency_data:
-        return np.asarray(picture)
-    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
-
-
-def read_picture(path):
-    """The picture in a file, upright, as an array for `frame`; DataError if there is no such file or no picture."""
-    try:
-        with Image.open(path) as picture:
-            return _plain(ImageOps.exif_transpose(picture))  # phones store photos lying on their side
-    except Exception as error:  # decoders raise whatever they stumble over
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path} cannot be read as a picture: {why}. Save it anew as PNG, or remove it.") from None
-
-
-def from_folder(folder):
-    """A dataset of your own pictures, in one sub-folder per class: ``digits/0/*.png`` to ``digits/9/*.png``.
-
-    Each picture (PNG, JPEG, BMP, GIF, ...) is put into MNIST's frame by `frame`; hidden files are passed over. Where
-    the sub-folders' names are digits, these are the labels; else the classes, 10 at most, are numbered by the alphabet.
-
-    Returns
-    -------
-    Dataset
-        Split as by `from_arrays`, which says how many pictures are needed.
-
-    Raises
-    ------
-    DataError
-        If a picture is unreadable, blank or too small, or a class has too few; the message names it and the cure.
-    """
-    folder = _given(folder).resolve()
-    subs = _visible(folder) if folder.is_dir() else []
-    classes = {sub.name: _visible(sub) for sub in subs if sub.is_dir()}
-    empty = [name for name, paths in classes.items() if not paths]
-    if empty or not 2 <= len(classes) <= 10:
-        found = f"no pictures in {', '.join(empty)}" if empty else f"{len(classes)} sub-folders"
-        raise DataError(f"{folder} must hold a sub-folder of pictures for each class, 2 to 10 of them; it has {found}")
-    names = "0123456789" if set(classes) <= set("0123456789") else list(classes)
-    labels = [names.index(name) for name, paths in classes.items() for _ in paths]
-    dataset = from_arrays(sum(classes.values(), []), labels, name=f"own images: {folder.name}", class_names=names)
-    return replace(dataset, source=f"pictures in the folder {folder.name}")
-
-
-def _visible(folder):
-    hidden = (".", "Thumbs.db", "desktop.ini", "__MACOSX")  # which operating systems leave there
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(hidden))
-
-
-def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own images", class_names=None):
-    """A dataset of your own images.
-
-    A fifth of the images are held out for the test unless test images are given, and an eighth of the others for
-    validation, both stratified. At least two classes are needed, with 10 images of each (8 if test images are given).
-
-    Parameters
-    ----------
-    images : array or Tensor (n, 28, 28), (n, 1, 28, 28), (n, h, w) or (n, h, w, colors)
-        Gray ones of 28x28 pixels are taken as they are, paper 0 and ink high: integers up to 255, or floats up to 1.
-        Others, and a list of pictures or paths, are put into MNIST's frame by `frame`, one by one.
-    labels : array or Tensor (n,) of whole numbers from 0 to 9
-    test_images, test_labels : the same, optional
-    name : str
-        None of `DATASETS`.
-    class_names : sequence of up to 10 str, optional
-        By label; the digits unless told.
-
-    Returns
-    -------
-    Dataset
-        In 256 shades of gray, as MNIST is stored; its checksum is that of images and labels.
-
-    Raises
-    ------
-    DataError
-        If images or labels are not as described, or an image is blank; the message names the first such.
-    """
-    names = (*(class_names or ()), *"0123456789"[len(class_names or ()) :])
-    if name in DATASETS or len(names) > 10:
-        raise DataError(f"choose another name than {', '.join(DATASETS)}, and at most 10 class names")
-    arrays = _own(images, labels, "images")
-    if test_images is not None or test_labels is not None:
-        arrays += _own(test_images, test_labels, "test_images")
-    counts, least = np.bincount(arrays[1]), 10 if len(arrays) == 2 else 8
-    few = [f"{count} of {names[label]}" for label, count in enumerate(counts) if 0 < count < least]
-    if few or np.count_nonzero(counts) < 2:
-        found = ", ".join(few) or "others of no class"
-        raise DataError(f"two or more classes, and at least {least} images of each, are needed; there are {found}")
-    checksum = _checksum(arrays)
-    if len(arrays) == 2:
-        images, test_images, labels, test_labels = train_test_split(
-            *arrays, test_size=0.2, stratify=arrays[1], random_state=0
-        )
-        arrays = images, labels, test_images, test_labels
-    n_validation = math.ceil(len(arrays[0]) / 8)
-    return replace(_dataset(name, "arrays", checksum, *arrays, n_validation, names), notice=OWN_IMAGES)
-
-
-def _own(images, labels, what):
-    """A reader's images (n, 28, 28) and labels (n,), both uint8; DataError if they are not as `from_arrays` says."""
-    is_list, labels = isinstance(images, list | tuple), _array(labels)
-    images = images if is_list else _array(images)
-    if not is_list and not (images.ndim in (3, 4) and images.dtype.kind in "buif"):
-        raise DataError(f"{what} must be numbers of shape (n, 28, 28), (n, h, w) or (n, h, w, 3), got {images.shape}")
-    if labels.shape != (len(images),) or not len(images):
-        raise DataError(f"{len(images):,} {what} need as many labels, got an array of shape {labels.shape}")
-    if not (known := np.isin(labels, range(10))).all():
-        raise DataError(f"the labels of {what} must be whole numbers from 0 to 9, got {labels[~known][0]}")
-    if not is_list and images.shape[1:] in ((28, 28), (1, 28, 28), (28, 28, 1)):
-        images = images.reshape(-1, 28, 28)
-    else:
-        pictures = enumerate(tqdm(images, desc="pictures", leave=False))
-        images = np.concatenate([_framed(picture, f"{what}[{i}]").numpy() for i, picture in pictures])
-    top = 255 if images.dtype.kind in "iu" and images.max() > 1 else 1
-    low, high = images.min((1, 2)), images.max((1, 2))
-    for i in np.flatnonzero(~((low >= 0) & (high <= top) & (low < high))):  # NaN is none of these
-        found = f"{what}[{i}] has pixels from {low[i]} to {high[i]}"
-        raise DataError(f"{found}: they must lie between 0 (paper) and {top} (ink) and differ. Mend or remove it.")
-    return [np.round(images * (255 / top)).astype(np.uint8), labels.astype(np.uint8)]
-
-
-def _array(x):
-    return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
 
 
 # --------------------------------------------------------------------------------------------- choosing labels

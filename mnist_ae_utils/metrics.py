@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mnist_ae_utils import corruptions, data, training
+from mnist_ae_utils import corruptions, pictures, training
 
 BATCH = 1000
 
@@ -72,7 +72,7 @@ def predict_picture(classifier, picture):
     classifier : nn.Module
         Images (n, 1, 28, 28) in, logits (n, 10) out; for the hybrid, ``nn.Sequential(autoencoder.encoder, head)``.
     picture : path, array or PIL image
-        Of one digit on plain paper; see `data.frame`, by which it is put into MNIST's frame.
+        Of one digit on plain paper; see `pictures.frame`, by which it is put into MNIST's frame.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def predict_picture(classifier, picture):
     image : Tensor (1, 28, 28)
         What the classifier saw: ``plots.digits([image])``.
     """
-    image = data.frame(picture)
+    image = pictures.frame(picture)
     device = next((parameter.device for parameter in classifier.parameters()), "cpu")
     probabilities = class_probabilities(classifier, [image[None].to(device)])[0].cpu()
     return int(probabilities.argmax()), probabilities, image

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def combine(verdicts):
 
 def slug(name):
     """A name as a part of an id: "MLP on pixels" becomes "mlp_on_pixels"."""
-    return name.lower().replace(" ", "_")
+    return re.sub(r"[^\w-]+", "_", name.lower())
 
 
 def read(out, made_with=None):

@@ -19,9 +19,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 # A module imports only from those before it; modules in one group, separated by spaces, not from each other.
 ORDER = (
-    "corruptions data", "models", "training", "metrics", "results", "fingerprints", "runs", "trainings", "few_labels",
-    "chapter", "plots", "report.notebooks", "report.collect", "report.page", "report.book", "report.benchmark",
-    "report.command", "__main__",
+    "corruptions data", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs", "trainings",
+    "few_labels", "chapter", "plots", "report.notebooks", "report.collect", "report.page", "report.book",
+    "report.benchmark", "report.command", "__main__",
 )  # fmt: skip
 
 

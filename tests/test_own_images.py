@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from mnist_ae_utils import data, metrics, plots, training, trainings
+from mnist_ae_utils import data, metrics, pictures, plots, training, trainings
 from mnist_ae_utils.data import DataError
 
 SEVEN = [(60, 40), (120, 40), (90, 130)]  # corners of its strokes, in a picture 240 wide and 160 high
@@ -36,13 +36,13 @@ def difference(a, b):
 
 
 def test_a_framed_picture_has_the_size_the_place_and_the_range_of_mnist():
-    framed = data.frame(draw())
+    framed = pictures.frame(draw())
     assert framed.shape == (1, 28, 28) and framed.dtype == torch.float32
     assert framed.min() == 0 and framed.max() == 1
     rows, columns = framed[0].amax(1).nonzero(), framed[0].amax(0).nonzero()
     assert rows[-1] - rows[0] == 19 and columns[-1] - columns[0] < 19
     assert (center(framed) - 14).abs().max() <= 0.5, "where MNIST's digits have it"
-    wide = data.frame(draw(strokes=[(30, 80), (200, 80)]))
+    wide = pictures.frame(draw(strokes=[(30, 80), (200, 80)]))
     assert (wide > 0).sum(2).max() == 20
 
 
@@ -82,19 +82,19 @@ PICTURES = {
 
 @pytest.mark.parametrize("kind", PICTURES)
 def test_every_kind_of_picture_comes_out_alike(kind):
-    assert difference(data.frame(PICTURES[kind]()), data.frame(draw())) < 1e-3
+    assert difference(pictures.frame(PICTURES[kind]()), pictures.frame(draw())) < 1e-3
 
 
 def test_pictures_are_read_from_files_upright(tmp_path):
     for name in ("a.png", "b.jpg", "c.bmp", "d.gif", "e.webp", "f.tif"):
         draw().save(tmp_path / name)
-        assert difference(data.frame(tmp_path / name), data.frame(draw())) < 2e-3, name
+        assert difference(pictures.frame(tmp_path / name), pictures.frame(draw())) < 2e-3, name
     lying = draw().transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees", as phones note it
     lying.save(tmp_path / "phone.jpg", exif=exif)
-    assert data.read_picture(tmp_path / "phone.jpg").shape == (160, 240)
-    assert difference(data.frame(str(tmp_path / "phone.jpg")), data.frame(draw())) < 2e-3
+    assert pictures.read_picture(tmp_path / "phone.jpg").shape == (160, 240)
+    assert difference(pictures.frame(str(tmp_path / "phone.jpg")), pictures.frame(draw())) < 2e-3
 
 
 BAD_PICTURES = {
@@ -117,7 +117,7 @@ BAD_PICTURES = {
 def test_what_is_no_picture_of_a_digit_is_refused(kind):
     image, says = BAD_PICTURES[kind]
     with pytest.raises(ValueError, match=says):
-        data.frame(image)
+        pictures.frame(image)
 
 
 def test_a_file_that_is_no_picture_is_one_clear_error(tmp_path):
@@ -127,10 +127,10 @@ def test_a_file_that_is_no_picture_is_one_clear_error(tmp_path):
     (tmp_path / "text.jpg").write_text("no picture")
     for name in ("cut.png", "empty.png", "text.jpg", "absent.png", "."):
         with pytest.raises(DataError, match=f"{name} cannot be read as a picture: .*or remove it"):
-            data.frame(tmp_path / name if name != "." else f"{tmp_path}/.")
+            pictures.frame(tmp_path / name if name != "." else f"{tmp_path}/.")
     Image.new("L", (50, 1)).save(tmp_path / "flat.png")
     with pytest.raises(DataError, match=r"flat.png has shape \(1, 50\).*Replace or remove it"):
-        data.frame(tmp_path / "flat.png")
+        pictures.frame(tmp_path / "flat.png")
 
 
 def as_photo(image, random):
@@ -150,7 +150,7 @@ def digits():
 def classifier(digits):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
-    framed = torch.stack([data.frame(image) for image in digits.train.images])
+    framed = torch.stack([pictures.frame(image) for image in digits.train.images])
     training.train(net, training.classification_loss, (framed, digits.train.labels), epochs=12, learning_rate=1e-2)
     return net
 
@@ -158,8 +158,8 @@ def classifier(digits):
 def test_digits_in_photos_are_recognized_in_the_frame_and_not_without_it(digits, classifier):
     random, test = np.random.default_rng(0), digits.test.first(100)
     photos = [as_photo(image, random) for image in test.images]
-    framed = torch.stack([data.frame(photo) for photo in photos])
-    originals = torch.stack([data.frame(image) for image in test.images])
+    framed = torch.stack([pictures.frame(photo) for photo in photos])
+    originals = torch.stack([pictures.frame(image) for image in test.images])
     assert difference(framed, originals) < 0.005 < 0.05 < originals.square().mean()
     assert metrics.accuracy(classifier, framed, test.labels) > 0.9
     shrunk = [np.asarray(Image.fromarray(photo).resize((28, 28))) / np.float32(255) for photo in photos]
@@ -175,7 +175,7 @@ def test_a_photo_is_classified(classifier, digits, tmp_path):
         digit, probabilities, seen = metrics.predict_picture(classifier, given)
         assert digit == label == probabilities.argmax() and probabilities.shape == (10,)
         assert probabilities.sum().item() == pytest.approx(1) and not classifier.training
-        assert difference(seen, data.frame(picture)) < 5e-3
+        assert difference(seen, pictures.frame(picture)) < 5e-3
     plots.digits([seen], titles=[digit])
     plots.plt.close("all")
     assert metrics.predict_picture(nn.Flatten(), picture)[1].shape == (784,), "without parameters, on the CPU"
@@ -184,7 +184,7 @@ def test_a_photo_is_classified(classifier, digits, tmp_path):
 @pytest.mark.skipif(not os.environ.get("MNIST_DATA_DIR"), reason="needs real MNIST: set MNIST_DATA_DIR")
 def test_the_frame_leaves_mnist_nearly_as_it_is():
     images = data.load("mnist").test.images[:500]
-    framed = torch.stack([data.frame(image) for image in images])
+    framed = torch.stack([pictures.frame(image) for image in images])
     assert difference(framed, images) < 0.01 * images.square().mean()
     moved = torch.stack([(center(a) - center(b)).norm() for a, b in zip(framed, images, strict=True)])
     assert (moved < 0.5).float().mean() > 0.98
@@ -206,7 +206,7 @@ def splits_of(dataset):
 
 def test_arrays_become_a_dataset_with_stratified_splits(arrays):
     images, labels = arrays
-    own = data.from_arrays(images, labels)
+    own = pictures.from_arrays(images, labels)
     assert (own.name, own.source, own.class_names) == ("own images", "arrays", tuple("0123456789"))
     assert "YOUR OWN IMAGES" in own.notice and "do not compare" in data.describe(own)
     assert [len(split) for split in splits_of(own)] == [350, 50, 100]
@@ -219,30 +219,30 @@ def test_arrays_become_a_dataset_with_stratified_splits(arrays):
     pixels, labels_ = (torch.cat([getattr(s, key) for s in splits_of(own)]) for key in ("images", "labels"))
     pixels = (255 * pixels[:, 0]).round().byte().numpy()
     assert sorted(zip([image.tobytes() for image in pixels], labels_.tolist(), strict=True)) == there
-    assert own.checksum != data.from_arrays(images, (labels + 1) % 10).checksum
-    assert own.fingerprint() == data.from_arrays(images, labels).fingerprint()
+    assert own.checksum != pictures.from_arrays(images, (labels + 1) % 10).checksum
+    assert own.fingerprint() == pictures.from_arrays(images, labels).fingerprint()
 
 
 def test_every_form_of_arrays_gives_the_same_dataset(arrays):
     images, labels = arrays
-    own = data.from_arrays(images, labels)
+    own = pictures.from_arrays(images, labels)
     scaled = images / 255
     for form in (images[:, None], images[..., None], images.astype(np.int64), scaled, scaled.astype(np.float32),
                  torch.tensor(scaled, requires_grad=True)):  # fmt: skip
-        assert data.from_arrays(form, labels.astype(float)).checksum == own.checksum
+        assert pictures.from_arrays(form, labels.astype(float)).checksum == own.checksum
     for black_and_white in (images > 127, (images > 127).astype(np.uint8)):
-        found = data.from_arrays(black_and_white, labels)
-        assert found.checksum == data.from_arrays(255 * (images > 127), labels).checksum
+        found = pictures.from_arrays(black_and_white, labels)
+        assert found.checksum == pictures.from_arrays(255 * (images > 127), labels).checksum
     large = images.repeat(3, 1).repeat(3, 2)
-    for pictures in (large, np.stack([255 - large] * 3, -1), list(large), [Image.fromarray(image) for image in large]):
-        framed, expected = (data.from_arrays(x[:200], labels[:200]) for x in (pictures, [*images]))
+    for enlarged in (large, np.stack([255 - large] * 3, -1), list(large), [Image.fromarray(image) for image in large]):
+        framed, expected = (pictures.from_arrays(x[:200], labels[:200]) for x in (enlarged, [*images]))
         assert difference(framed.train.images, expected.train.images) < 0.01
 
 
 def test_test_images_and_class_names_may_be_given(arrays):
     images, labels = arrays
     even = labels % 2 == 0
-    own = data.from_arrays(images[even], labels[even] // 2, images[:7], [4] * 7, name="even", class_names="02468")
+    own = pictures.from_arrays(images[even], labels[even] // 2, images[:7], [4] * 7, name="even", class_names="02468")
     assert [len(split) for split in splits_of(own)] == [even.sum() - (even.sum() + 7) // 8, (even.sum() + 7) // 8, 7]
     assert own.test.labels.unique().tolist() == [4] and torch.equal(
         own.test.images.flatten(1).sum(1).sort().values,
@@ -287,18 +287,18 @@ BAD_ARRAYS = {
 def test_arrays_that_make_no_dataset_are_one_clear_error(arrays, says):
     images, labels = BAD_ARRAYS[says](*arrays)
     with pytest.raises(DataError) as error:
-        data.from_arrays(images, labels)
+        pictures.from_arrays(images, labels)
     assert says in str(error.value)
 
 
 def test_bad_names_and_test_images_are_one_clear_error(arrays):
     for settings in ({"name": "mnist"}, {"class_names": range(11)}):
         with pytest.raises(DataError, match="another name than auto, mnist.* at most 10 class names"):
-            data.from_arrays(*arrays, **settings)
+            pictures.from_arrays(*arrays, **settings)
     with pytest.raises(DataError, match="500 test_images need as many labels"):
-        data.from_arrays(*arrays, arrays[0])
+        pictures.from_arrays(*arrays, arrays[0])
     with pytest.raises(DataError, match="test_images must be numbers"):
-        data.from_arrays(*arrays, None, arrays[1])
+        pictures.from_arrays(*arrays, None, arrays[1])
 
 
 # ------------------------------------------------------------------------------------------------ folders
@@ -320,7 +320,7 @@ def folder(tmp_path, digits):
 
 
 def test_a_folder_of_pictures_becomes_a_dataset(folder, digits, classifier, monkeypatch, tmp_path):
-    own = data.from_folder(folder)
+    own = pictures.from_folder(folder)
     assert (own.name, own.source) == ("own images: digits", "pictures in the folder digits")
     assert [len(split) for split in splits_of(own)] == [70, 10, 20] and "OWN IMAGES" in own.notice
     assert own.class_names == tuple("0123456789") and str(tmp_path) not in data.describe(own)
@@ -329,12 +329,12 @@ def test_a_folder_of_pictures_becomes_a_dataset(folder, digits, classifier, monk
     assert metrics.accuracy(classifier, images, labels) > 0.85
     monkeypatch.setattr(data, "PROJECT_ROOT", tmp_path)
     for name in (folder, str(folder), "digits", own):  # "digits": a path relative to the project
-        assert data.load(name).fingerprint() == own.fingerprint()
-        assert data.load(name, "meta").train.images.device.type == "meta"
-    assert data.load(dataclasses.replace(own, name="mine")).name == "mine"
+        assert pictures.load(name).fingerprint() == own.fingerprint()
+        assert pictures.load(name, "meta").train.images.device.type == "meta"
+    assert pictures.load(dataclasses.replace(own, name="mine")).name == "mine"
     for name in ("nowhere", ""):
         with pytest.raises(DataError, match=f"unknown dataset '{name}'; choose one of: auto"):
-            data.load(name)
+            pictures.load(name)
 
 
 def test_named_classes_are_numbered_by_the_alphabet(folder):
@@ -342,12 +342,12 @@ def test_named_classes_are_numbered_by_the_alphabet(folder):
         (folder / old).rename(folder / new)
     for digit in range(3, 10):
         shutil.rmtree(folder / str(digit))
-    own = data.from_folder(folder)
+    own = pictures.from_folder(folder)
     assert own.class_names == ("ace", "nought", "two", *"3456789") and own.train.labels.max() == 2
     for name in ("ace", "nought"):
         (folder / name).rename(folder / {"ace": "1", "nought": "8"}[name])
     shutil.rmtree(folder / "two")
-    assert sorted(data.from_folder(folder).train.labels.unique().tolist()) == [1, 8], "digits are their own labels"
+    assert sorted(pictures.from_folder(folder).train.labels.unique().tolist()) == [1, 8], "digits are their own labels"
 
 
 def spoil(path, content):
@@ -373,5 +373,5 @@ BAD_FOLDERS = {
 def test_a_folder_that_makes_no_dataset_is_one_clear_error(folder, says):
     BAD_FOLDERS[says](folder)
     with pytest.raises(DataError) as error:
-        data.load(folder)
+        pictures.load(folder)
     assert says in str(error.value)
