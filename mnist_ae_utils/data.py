@@ -12,7 +12,7 @@ import time
 import warnings
 import zlib
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -20,48 +20,33 @@ import pooch
 import requests
 import torch
 import torch.nn.functional as F
-import torchvision.datasets
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
+from torchvision import datasets
 from tqdm import tqdm
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "uci-digits")
 PROJECT_ROOT = Path(__file__).resolve().parent.parent  # downloads go to its data/ folder
-
 # torchvision knows where the three datasets are published, and the MD5 of each compressed file.
-TORCHVISION = {
-    "mnist": torchvision.datasets.MNIST,
-    "fashion-mnist": torchvision.datasets.FashionMNIST,
-    "kmnist": torchvision.datasets.KMNIST,
-}
+TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CONTENT_MD5 = {  # of FILES, uncompressed; KMNIST's as the repository datasets-mila/datasets--kmnist keeps them
-    "mnist": (
-        "6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
-        "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637",
-    ),
-    "fashion-mnist": (
-        "f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
-        "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965",
-    ),
-    "kmnist": (
-        "92be26ec9822e900ac425d0a0aa84ced", "949e75301f8813e0dc5800dcc320fc52",
-        "bf305b8cd328700fbc17f5acbc2856d2", "9f55f451c0988b028eccdf7d5cc265ab",
-    ),
+    "mnist": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
+              "2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),
+    "fashion-mnist": ("f4a8712d7a061bf5bd6d2ca38dc4d50a", "9018921c3c673c538a1fc5bad174d6f9",
+                      "8181f5470baa50b63fa0f6fddb340f0a", "15d484375f8d13e6eb1aabb0c3f46965"),
+    "kmnist": ("92be26ec9822e900ac425d0a0aa84ced", "949e75301f8813e0dc5800dcc320fc52",
+               "bf305b8cd328700fbc17f5acbc2856d2", "9f55f451c0988b028eccdf7d5cc265ab"),
 }  # fmt: skip
 
 SOCKET_TIMEOUT_S = 10  # to connect, and between two pieces of an answer
 DOWNLOAD_LIMIT_S = 600  # for one file from one mirror, however slowly it trickles in
 pooch.get_logger().setLevel("ERROR")  # a progress bar and one clear error say as much
-
-NOT_MNIST = (
-    "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), "
-    "enlarged into MNIST's frame. Numbers measured on them do not compare with published MNIST figures."
-)
-GET_DATA = (
-    "connect to the network, or set MNIST_DATA_DIR to a folder that holds the four files "
-    f"({', '.join(FILES)}, or their .gz), and run `mnist-ae data`"
-)
+_failures = {}  # dataset -> why its download failed, so that "auto" tries only once a process
+NOT_MNIST = "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), "
+NOT_MNIST += "enlarged into MNIST's frame. Numbers measured on them do not compare with published MNIST figures."
+GET_DATA = "connect to the network, or set MNIST_DATA_DIR to a folder that holds the four files "
+GET_DATA += f"({', '.join(FILES)}, or their .gz), and run `mnist-ae data`"
 CURE = "Delete it and run `mnist-ae data`; in your own MNIST_DATA_DIR, put a whole copy in its place."
 
 
@@ -84,11 +69,7 @@ class Split:
         return len(self.labels)
 
     def first(self, n):
-        """Return the first `n` images, 1 <= n <= len(self), else ValueError.
-
-        Splits are ordered by `load` so that these are a stratified sample (for n >= 10), and nested: the
-        first 500 are among the first 2,000.
-        """
+        """Return the first `n` images (1 <= n <= len(self), else ValueError): stratified if n >= 10, and nested."""
         if not 1 <= n <= len(self):
             raise ValueError(f"n must be between 1 and the {len(self):,} images of this split, got {n}")
         return Split(self.images[:n], self.labels[:n])
@@ -97,13 +78,14 @@ class Split:
         """Return the split with its tensors on `device`."""
         return Split(self.images.to(device), self.labels.to(device))
 
-    @cached_property
-    def _arrays(self):
-        """The same memory as NumPy arrays, always the same two: joblib shares them between worker processes."""
-        return self.images.cpu().numpy(), self.labels.cpu().numpy()
+    def __getstate__(self):  # the same memory as NumPy arrays, always the same two: joblib shares them between workers
+        arrays = self.__dict__.get("_arrays") or (self.images.cpu().numpy(), self.labels.cpu().numpy())
+        self.__dict__["_arrays"] = arrays
+        return *arrays, self.fingerprint()
 
-    def __reduce__(self):
-        return _shared_split, (*self._arrays, self.fingerprint())
+    def __setstate__(self, state):  # in a worker, over arrays that it shares with others: they were hashed before
+        images, labels = map(torch.from_numpy, state[:2])
+        self.__dict__.update(images=images, labels=labels, _hashed=([0, 0], state[2]))
 
     def fingerprint(self):
         """Device and hash of images and labels, computed again only where these were changed in place."""
@@ -113,16 +95,9 @@ class Split:
             content = hashlib.sha1(usedforsecurity=False)
             for tensor in tensors:
                 content.update(np.ascontiguousarray(tensor.cpu().numpy()))
-            of = self.images.device.type, tuple(self.images.shape), content.hexdigest()
-            self.__dict__["_hashed"] = versions, of
+            found = self.images.device.type, tuple(self.images.shape), content.hexdigest()
+            self.__dict__["_hashed"] = versions, found
         return self.__dict__["_hashed"][1]
-
-
-def _shared_split(images, labels, fingerprint):
-    """A split in a worker process, over arrays that it shares with others: what they hold was hashed before."""
-    split = Split(torch.from_numpy(images), torch.from_numpy(labels))
-    split.__dict__["_hashed"] = [0, 0], fingerprint
-    return split
 
 
 @dataclass(frozen=True)
@@ -151,49 +126,30 @@ class Dataset:
         return self.name, *(split.fingerprint() for split in (self.train, self.validation, self.test))
 
 
-# ---------------------------------------------------------------------------------------------------- loading
-
-
 def load(name="auto", device="cpu"):
-    """Load a dataset, downloading what is missing.
+    """Load one of `DATASETS`, its tensors on `device`, downloading what is missing: a `Dataset`.
 
-    The files are looked for in $MNIST_DATA_DIR (in torchvision's layout, ``MNIST/raw/``; MNIST's also
-    directly), then in the project's ``data/`` folder, then downloaded into that. "auto" is MNIST by these
-    means; if it can be neither found nor downloaded, it is "uci-digits", with a warning and a `notice`.
-
-    Parameters
-    ----------
-    name : str, one of `DATASETS`
-    device : str or torch.device on which the tensors shall be
-
-    Returns
-    -------
-    Dataset
-        Always with the same split: for MNIST 55,000 training, 5,000 validation and 10,000 test images. Calls
-        within one process share their tensors, so do not change them in place.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown, a file is damaged (with "auto" too), or the named dataset cannot be had.
+    The files are looked for in $MNIST_DATA_DIR (in torchvision's layout, ``MNIST/raw/``; MNIST's also directly), then
+    in the project's ``data/`` folder, then downloaded into that. "auto" is MNIST by these means; if it can be neither
+    found nor downloaded, it is "uci-digits", with a warning and a `notice`. The split is always the same, for MNIST
+    55,000 training, 5,000 validation and 10,000 test images. Calls in one process share their tensors: do not change
+    them in place. DataError if the name is unknown, a file damaged (with "auto" too), or a named dataset not to be had.
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; choose one of: {', '.join(DATASETS)}")
     if name == "uci-digits":
-        dataset = _read_digits()
-    else:
-        wanted = "mnist" if name == "auto" else name
-        try:
-            dataset = _read_folder(wanted, *_locate(wanted, retry=name != "auto"))
-        except _DownloadFailed as error:
-            if name != "auto":
-                raise DataError(f"{error}. Either {GET_DATA}; or use dataset uci-digits.") from None
-            notice = f"{NOT_MNIST} {error}. To get MNIST, {GET_DATA}."
-            dataset = replace(_read_digits(), notice=notice)
-            if wanted not in _failures:  # warn once a process; the notice stays
-                warnings.warn(notice, stacklevel=2)
-            _failures[wanted] = str(error)
-    return dataset.to(device)
+        return _read_digits().to(device)
+    wanted = "mnist" if name == "auto" else name
+    try:
+        return _read_folder(wanted, *_locate(wanted, retry=name != "auto")).to(device)
+    except _DownloadFailed as error:
+        if name != "auto":
+            raise DataError(f"{error}. Either {GET_DATA}; or use dataset uci-digits.") from None
+        notice = f"{NOT_MNIST} {error}. To get MNIST, {GET_DATA}."
+        if wanted not in _failures:  # warn once a process; the notice stays
+            warnings.warn(notice, stacklevel=2)
+        _failures[wanted] = str(error)
+    return replace(_read_digits(), notice=notice).to(device)
 
 
 def describe(dataset):
@@ -201,9 +157,6 @@ def describe(dataset):
     sizes = ", ".join(f"{len(getattr(dataset, key)):,} {key}" for key in ("train", "validation", "test"))
     text = f"{dataset.name}: {dataset.source}\nimages: {sizes}\nchecksum: {dataset.checksum}"
     return f"{text}\nNOTICE: {dataset.notice}" if dataset.notice else text
-
-
-_failures = {}  # dataset -> why its download failed, so that "auto" tries only once a process
 
 
 def given_path(path):
@@ -222,17 +175,14 @@ def _locate(name, retry):
             if not missing:
                 return folder, f"IDX files in $MNIST_DATA_DIR{sub}"
             if len(missing) < len(FILES):
-                raise DataError(
-                    f"{folder} is incomplete: {', '.join(missing)} missing. Add it (a .gz will do), or unset "
-                    "MNIST_DATA_DIR and run `mnist-ae data`."
-                )
+                cure = "Add it (a .gz will do), or unset MNIST_DATA_DIR and run `mnist-ae data`."
+                raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {cure}")
         warnings.warn(f"MNIST_DATA_DIR={given} has no files of {name}; trying the next source", stacklevel=3)
     folder = PROJECT_ROOT / "data" / layout
-    for file in FILES:
-        if not _find(folder, file):
-            if name in _failures and not retry:
-                raise _DownloadFailed(_failures[name])
-            _download(name, f"{file}.gz", folder)
+    for file in (file for file in FILES if not _find(folder, file)):
+        if name in _failures and not retry:
+            raise _DownloadFailed(_failures[name])
+        _download(name, f"{file}.gz", folder)
     return folder, f"IDX files in data/{layout}"
 
 
@@ -258,13 +208,11 @@ def _read_digits():
     # Bicubic gives sharper, more MNIST-like strokes than bilinear, but overshoots [0, 1]: clamp.
     images = F.interpolate(images, (20, 20), mode="bicubic", antialias=True).clamp(0, 1)
     images = (F.pad(images, (4, 4, 4, 4))[:, 0] * 255).round().to(torch.uint8).numpy()  # as in an IDX file
-    images, test_images, labels, test_labels = train_test_split(
-        images, digits.target, test_size=0.2, stratify=digits.target, random_state=0
-    )
+    parts = train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+    arrays = *parts[::2], *parts[1::2]  # images and labels, then those of the test
     source = "scikit-learn's load_digits, 8x8 pixels enlarged to 20x20"
     checksum = checksum_of([digits.images.astype(np.uint8), digits.target.astype(np.uint8)])
-    arrays = images, labels, test_images, test_labels
-    dataset = split_dataset("uci-digits", source, checksum, *arrays, len(labels) // 10, "0123456789")
+    dataset = split_dataset("uci-digits", source, checksum, *arrays, len(arrays[0]) // 10, "0123456789")
     return replace(dataset, notice=NOT_MNIST)
 
 
@@ -273,16 +221,9 @@ def split_dataset(name, source, checksum, images, labels, test_images, test_labe
     images, validation_images, labels, validation_labels = train_test_split(
         images, labels, test_size=n_validation, stratify=labels, random_state=0
     )
-    return Dataset(
-        name=name,
-        source=source,
-        checksum=checksum,
-        train=_split(images, labels),
-        validation=_split(validation_images, validation_labels),
-        test=_split(test_images, test_labels),
-        notice="",
-        class_names=tuple(class_names),
-    )
+    train, validation = _split(images, labels), _split(validation_images, validation_labels)
+    test = _split(test_images, test_labels)
+    return Dataset(name, source, checksum, train, validation, test, notice="", class_names=tuple(class_names))
 
 
 def _split(images, labels):
@@ -305,8 +246,6 @@ def _ranks(labels, random):
 
 
 # ---------------------------------------------------------------------------------------- files and downloads
-
-
 def _read_idx(name, file, path):
     """The uint8 array in one of FILES, (n, 28, 28) images or (n,) labels; DataError if it is not the published one."""
     try:
@@ -314,22 +253,20 @@ def _read_idx(name, file, path):
         content = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is unreadable, truncated or damaged: {error}. {CURE}") from None
-    shape, known = (28, 28) if "images" in file else (), CONTENT_MD5[name][FILES.index(file)]
-    if _md5(content) != known and (file + ".gz", _md5(raw)) not in TORCHVISION[name].resources:
-        raise DataError(f"{path} is {_problem(content, shape, known)}. {CURE}")
-    return np.frombuffer(content, dtype=np.uint8, offset=8 + 4 * len(shape)).reshape(-1, *shape)
-
-
-def _problem(content, shape, known):
-    """Say what is wrong with the bytes of an IDX file whose items should have `shape`."""
+    shape, header = ((28, 28), 16) if "images" in file else ((), 8)
+    md5, known = _md5(content), CONTENT_MD5[name][FILES.index(file)]
+    if md5 == known or (file + ".gz", _md5(raw)) in TORCHVISION[name].resources:
+        return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(-1, *shape)
     magic, count = np.frombuffer(content[:8].ljust(8, b"\0"), dtype=">u4").tolist()
-    size = 8 + 4 * len(shape) + count * math.prod(shape)
+    size = header + count * math.prod(shape)  # bytes
     if magic != 0x0801 + len(shape):  # 8: unsigned bytes; then the number of dimensions
-        return f"not the IDX file that its name promises: it begins with {content[:8]!r}"
-    if len(content) < size:
-        return f"truncated: {len(content):,} of {size:,} bytes for the {count:,} items that its header counts"
-    whose = "".join(f" ({name})" for name, sums in CONTENT_MD5.items() if _md5(content) in sums)
-    return f"not the published file: {len(content):,} bytes with MD5 {_md5(content)}{whose}, expected {known}"
+        problem = f"not the IDX file that its name promises: it begins with {content[:8]!r}"
+    elif len(content) < size:
+        problem = f"truncated: {len(content):,} of {size:,} bytes for the {count:,} items that its header counts"
+    else:
+        whose = "".join(f" ({other})" for other, sums in CONTENT_MD5.items() if md5 in sums)
+        problem = f"not the published file: {len(content):,} bytes with MD5 {md5}{whose}, expected {known}"
+    raise DataError(f"{path} is {problem}. {CURE}")
 
 
 def _md5(content):
@@ -352,10 +289,8 @@ def _download(name, file, folder):
         except ValueError:
             reasons.append(f"{mirror}: what came is not the published file, its MD5 is another")
         except OSError as error:
-            raise DataError(
-                f"{folder / file} cannot be written: {error.strerror or error}. Make room and allow writing there, or "
-                "set MNIST_DATA_DIR to a folder that holds the files."
-            ) from None
+            cure = "Make room and allow writing there, or set MNIST_DATA_DIR to a folder that holds the files."
+            raise DataError(f"{folder / file} cannot be written: {error.strerror or error}. {cure}") from None
     raise _DownloadFailed(f"{file} of {name} could not be downloaded ({'; '.join(reasons)})")
 
 
@@ -386,28 +321,11 @@ def _reason(error):
 
 
 # --------------------------------------------------------------------------------------------- choosing labels
-
-
 def labelled_subset(labels, n_labels, seed):
-    """Choose whose labels are shown: as many of each class as possible, drawn by `seed`.
+    """Choose whose labels are shown, as many of each class as possible: indices (n_labels,) int64 into `labels` (n,).
 
-    Parameters
-    ----------
-    labels : Tensor (n,) int64
-    n_labels : int, 10 to n
-        10 gives exactly one of each class. What is left over a multiple of 10 goes to random classes.
-    seed : int
-        The same seed gives the same choice, and a larger `n_labels` adds to it.
-
-    Returns
-    -------
-    Tensor (n_labels,) int64
-        Indices into `labels`, on its device.
-
-    Raises
-    ------
-    ValueError
-        If `n_labels` is out of range.
+    10 <= `n_labels` <= n, else ValueError; 10 are one of each class, and what is left over a multiple of 10 goes to
+    random classes. The same `seed` gives the same choice, on the labels' device, and a larger `n_labels` adds to it.
     """
     if not 10 <= n_labels <= len(labels):
         raise ValueError(f"n_labels must be between 10 and the {len(labels):,} labels given, got {n_labels}")
@@ -418,26 +336,15 @@ def labelled_subset(labels, n_labels, seed):
 
 
 def mislabel(labels, fraction, generator=None):
-    """Replace some labels by wrong ones, every other class being as likely.
+    """Return `labels` (n,) int64 in 0..9 with a `fraction` of them wrong, every other class being as likely.
 
-    Parameters
-    ----------
-    labels : Tensor (n,) int64 in 0..9
-    fraction : float in [0, 1)
-        Of the labels that become wrong: exactly that many, to the nearest whole label.
-    generator : torch.Generator, optional
-        On the CPU. The same one makes the same labels wrong, and a larger fraction adds to them.
-
-    Raises
-    ------
-    ValueError
-        If `fraction` is out of range.
+    The fraction is in [0, 1), else ValueError; exactly that many are wrong, to the nearest whole label. The same
+    torch.Generator, on the CPU, makes the same labels wrong, and a larger fraction adds to them.
     """
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction must be at least 0 and below 1, got {fraction}")
-    order = torch.randperm(len(labels), generator=generator)
+    wrong = torch.randperm(len(labels), generator=generator)[: round(fraction * len(labels))]
     offset = torch.randint(1, 10, (len(labels),), generator=generator)  # never 0: never the true class
-    wrong = order[: round(fraction * len(labels))]
     mislabelled = labels.clone()
     mislabelled[wrong] = (labels[wrong] + offset[wrong].to(labels.device)) % 10
     return mislabelled

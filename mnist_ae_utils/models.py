@@ -147,10 +147,7 @@ class MLPClassifier(nn.Sequential):
 class ConvClassifier(nn.Sequential):
     """A convolutional network from images to one logit per digit, three times convolution, batch norm, ReLU, pooling.
 
-    Parameters
-    ----------
-    channels : (int, int, int)
-        Feature maps at 28x28, 14x14 and 7x7.
+    `channels` are the numbers of feature maps at 28x28, 14x14 and 7x7.
     """
 
     def __init__(self, channels=(32, 64, 128), n_classes=10):
@@ -183,14 +180,7 @@ class Standardize(nn.Module):
 
 
 class EncoderClassifier(nn.Module):
-    """An autoencoder's encoder with a classifier on its codes: images in, logits out.
-
-    Parameters
-    ----------
-    autoencoder : one of the autoencoders above
-    classifier : nn.Module
-        Codes in, logits out.
-    """
+    """An autoencoder's encoder with a classifier on its codes: images in, logits out."""
 
     def __init__(self, autoencoder, classifier):
         super().__init__()
@@ -209,15 +199,7 @@ def count_parameters(model):
 def fold_batch_norm(conv, norm):
     """The single convolution that computes ``norm(conv(x))`` of a model in evaluation mode.
 
-    Parameters
-    ----------
-    conv : nn.Conv2d
-    norm : nn.BatchNorm2d
-
-    Returns
-    -------
-    nn.Conv2d
-        Its weights are scaled by gamma / sqrt(running variance + eps), its bias shifted accordingly.
+    Its weights are scaled by gamma / sqrt(running variance + eps), its bias shifted accordingly.
     """
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     folded = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, padding=conv.padding)
@@ -235,23 +217,12 @@ def save_weights(model, path):
 def load_weights(make, path):
     """A model with the weights of a file that `save_weights` wrote, on the CPU and in evaluation mode.
 
-    Parameters
-    ----------
-    make : callable
-        Returns the network: a class, or a partial of one, with the settings that it was trained with.
-    path : path
-
-    Raises
-    ------
-    ValueError
-        If the file is no whole safetensors file, or holds the weights of another network; it says which differ.
+    `make()` returns the network: a class, or a partial of one, with the settings that it was trained with. ValueError
+    if the file is no whole safetensors file, or holds the weights of another network; it says which differ.
     """
     model = make()
     try:
-        weights = load_file(path)
-        model.load_state_dict(weights)
-    except FileNotFoundError:
-        raise
+        model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} does not hold the weights of this network: {error}") from None
     return model.eval()

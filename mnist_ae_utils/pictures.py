@@ -1,6 +1,5 @@
 """A reader's own images: one picture put into MNIST's frame, and datasets of arrays or of a folder of pictures."""
 
-import math
 import os
 from dataclasses import replace
 
@@ -27,21 +26,9 @@ def frame(image):
     longer side has 20 pixels, and placed with its center of mass in the middle of 28x28. Write one digit on plain
     paper with a thick pen (a tenth of the digit's height), and leave a border.
 
-    Parameters
-    ----------
-    image : array, Tensor, PIL image, or path of a picture
-        (h, w) gray, (h, w, 3) in color or (h, w, 4) with transparency, at least 8x8 pixels; numbers of any type.
-
-    Returns
-    -------
-    Tensor (1, 28, 28)
-        float32 in [0, 1].
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, a value is infinite or not a number, or nothing stands out from the background. For a
-        path, it is a DataError, as it is if there is no picture.
+    `image` is an array, Tensor, PIL image, or path of one: (h, w) gray, (h, w, 3) or, with transparency, (h, w, 4), at
+    least 8x8 pixels of any type of number; the result is a Tensor (1, 28, 28), float32 in [0, 1]. ValueError if it has
+    another shape, is not finite, or nothing stands out from the background; for a path, or no picture there, DataError.
     """
     if isinstance(image, str | os.PathLike):
         return _framed(read_picture(image), image)
@@ -65,11 +52,9 @@ def frame(image):
     amounts = np.bincount(parts.flat, np.where(parts, ink, 0).flat)
     ink = ink[ndimage.find_objects((amounts >= amounts.max() / 50)[parts].astype(int))[0]]  # cropped, but for specks
     ink = _resize(ink, *(max(1, round(20 * side / max(ink.shape))) for side in ink.shape))
-    center = ndimage.center_of_mass(ink)
-    top, left = (int(np.clip(math.floor(14.5 - c), 0, 28 - side)) for c, side in zip(center, ink.shape, strict=True))
-    framed = torch.zeros(1, 28, 28)
-    framed[0, top : top + ink.shape[0], left : left + ink.shape[1]] = torch.from_numpy(ink / ink.max())
-    return framed
+    space = 28 - np.array(ink.shape)  # (2,) what the frame has beyond the ink
+    before = np.floor(14.5 - np.array(ndimage.center_of_mass(ink))).clip(0, space).astype(int)
+    return torch.from_numpy(np.pad(ink / ink.max(), np.stack([before, space - before], 1))).float()[None]
 
 
 def _framed(image, name):
@@ -83,15 +68,12 @@ def _framed(image, name):
 def _gray(image):
     """An image as an array (h, w), float64: its brightness, or where parts of it are transparent, what is not."""
     try:
-        pixels = _array(_plain(image) if isinstance(image, Image.Image) else image).astype(np.float64)
+        pixels = _array(image).astype(np.float64)
     except (TypeError, ValueError):
         raise ValueError("is not an image: its pixels are not numbers") from None
-    shape = pixels.shape
-    if pixels.ndim == 3 and shape[0] == 1:  # as in a `Split`
-        pixels = pixels[0]
-    colors = pixels[..., None] if pixels.ndim == 2 else pixels
+    colors = np.atleast_3d(pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels)  # [0]: as in a `Split`
     if colors.ndim != 3 or colors.shape[2] not in (1, 2, 3, 4) or min(colors.shape[:2]) < 8:
-        raise ValueError(f"has shape {shape}: (h, w), (h, w, 3) or (h, w, 4) are needed, with h and w at least 8")
+        raise ValueError(f"has shape {pixels.shape}: (h, w), (h, w, 3) or (h, w, 4) are needed, h and w at least 8")
     if not np.isfinite(colors).all():
         raise ValueError("has values that are infinite or not a number")
     if colors.shape[2] in (2, 4) and np.ptp(colors[..., -1]):
@@ -105,18 +87,18 @@ def _resize(image, height, width):
     return F.interpolate(image, (height, width), mode="bilinear", antialias=True)[0, 0].numpy()
 
 
-def _plain(picture):
-    """A PIL image as an array: (h, w) gray, (h, w, 3), or (h, w, 4) if something is transparent."""
-    if picture.mode[0] in "IF" or picture.mode == "L" and not picture.has_transparency_data:
-        return np.asarray(picture)
-    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+def _array(x):
+    """Anything as an array; a PIL image becomes (h, w) gray, (h, w, 3), or (h, w, 4) if something is transparent."""
+    if isinstance(x, Image.Image) and x.mode[0] not in "IF" and (x.mode != "L" or x.has_transparency_data):
+        x = x.convert("RGBA" if x.has_transparency_data else "RGB")
+    return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
 
 
 def read_picture(path):
     """The picture in a file, upright, as an array for `frame`; DataError if there is no such file or no picture."""
     try:
         with Image.open(path) as picture:
-            return _plain(ImageOps.exif_transpose(picture))  # phones store photos lying on their side
+            return _array(ImageOps.exif_transpose(picture))  # phones store photos lying on their side
     except Exception as error:  # decoders raise whatever they stumble over
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read as a picture: {why}. Save it anew as PNG, or remove it.") from None
@@ -127,20 +109,11 @@ def from_folder(folder):
 
     Each picture (PNG, JPEG, BMP, GIF, ...) is put into MNIST's frame by `frame`; hidden files are passed over. Where
     the sub-folders' names are digits, these are the labels; else the classes, 10 at most, are numbered by the alphabet.
-
-    Returns
-    -------
-    Dataset
-        Split as by `from_arrays`, which says how many pictures are needed.
-
-    Raises
-    ------
-    DataError
-        If a picture is unreadable, blank or too small, or a class has too few; the message names it and the cure.
+    `from_arrays` says how many pictures are needed and how they are split. DataError if one is unreadable, blank or too
+    small, or a class has too few; the message names it and the cure.
     """
     folder = data.given_path(folder).resolve()
-    subs = _visible(folder) if folder.is_dir() else []
-    classes = {sub.name: _visible(sub) for sub in subs if sub.is_dir()}
+    classes = {sub.name: _visible(sub) for sub in _visible(folder) if sub.is_dir()}
     empty = [name for name, paths in classes.items() if not paths]
     if empty or not 2 <= len(classes) <= 10:
         found = f"no pictures in {', '.join(empty)}" if empty else f"{len(classes)} sub-folders"
@@ -153,36 +126,19 @@ def from_folder(folder):
 
 def _visible(folder):
     hidden = (".", "Thumbs.db", "desktop.ini", "__MACOSX")  # which operating systems leave there
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(hidden))
+    return sorted(path for path in folder.glob("*") if not path.name.startswith(hidden))
 
 
 def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own images", class_names=None):
-    """A dataset of your own images.
+    """A dataset of your own images, in 256 shades of gray, as MNIST is stored; its checksum is of images and labels.
 
-    A fifth of the images are held out for the test unless test images are given, and an eighth of the others for
-    validation, both stratified. At least two classes are needed, with 10 images of each (8 if test images are given).
-
-    Parameters
-    ----------
-    images : array or Tensor (n, 28, 28), (n, 1, 28, 28), (n, h, w) or (n, h, w, colors)
-        Gray ones of 28x28 pixels are taken as they are, paper 0 and ink high: integers up to 255, or floats up to 1.
-        Others, and a list of pictures or paths, are put into MNIST's frame by `frame`, one by one.
-    labels : array or Tensor (n,) of whole numbers from 0 to 9
-    test_images, test_labels : the same, optional
-    name : str
-        None of `data.DATASETS`.
-    class_names : sequence of up to 10 str, optional
-        By label; the digits unless told.
-
-    Returns
-    -------
-    Dataset
-        In 256 shades of gray, as MNIST is stored; its checksum is that of images and labels.
-
-    Raises
-    ------
-    DataError
-        If images or labels are not as described, or an image is blank; the message names the first such.
+    `images` are an array or Tensor (n, 28, 28), (n, 1, 28, 28), (n, h, w) or (n, h, w, colors). Gray ones of 28x28
+    pixels are taken as they are, paper 0 and ink high: integers up to 255, or floats up to 1. Others, and a list of
+    pictures or paths, are put into MNIST's frame by `frame`, one by one. `labels` (n,) are whole numbers from 0 to 9,
+    and test images and labels the same. `name` is none of `data.DATASETS`; `class_names`, up to 10 str by label, are
+    the digits unless told. A fifth of the images are held out for the test unless test images are given, and an eighth
+    of the others for validation, both stratified. At least two classes are needed, with 10 images of each (8 if test
+    images are given). DataError if something is not so, or an image is blank; the message names the first such.
     """
     names = (*(class_names or ()), *"0123456789"[len(class_names or ()) :])
     if name in data.DATASETS or len(names) > 10:
@@ -197,11 +153,9 @@ def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own
         raise DataError(f"two or more classes, and at least {least} images of each, are needed; there are {found}")
     checksum = data.checksum_of(arrays)
     if len(arrays) == 2:
-        images, test_images, labels, test_labels = train_test_split(
-            *arrays, test_size=0.2, stratify=arrays[1], random_state=0
-        )
-        arrays = images, labels, test_images, test_labels
-    n_validation = math.ceil(len(arrays[0]) / 8)
+        parts = train_test_split(*arrays, test_size=0.2, stratify=arrays[1], random_state=0)
+        arrays = *parts[::2], *parts[1::2]  # images and labels, then those of the test
+    n_validation = -(-len(arrays[0]) // 8)  # rounded up
     return replace(data.split_dataset(name, "arrays", checksum, *arrays, n_validation, names), notice=OWN_IMAGES)
 
 
@@ -228,15 +182,9 @@ def _own(images, labels, what):
     return [np.round(images * (255 / top)).astype(np.uint8), labels.astype(np.uint8)]
 
 
-def _array(x):
-    return np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x)
-
-
 def load(dataset, device="cpu"):
     """A dataset by its name (`data.load`), of a folder of pictures (`from_folder`), or one made before."""
-    if isinstance(dataset, data.Dataset):
-        return dataset.to(device)
     is_text = isinstance(dataset, str) and dataset not in (*data.DATASETS, "")
     if isinstance(dataset, os.PathLike) or (is_text and data.given_path(dataset).is_dir()):
-        return from_folder(dataset).to(device)
-    return data.load(dataset, device)
+        dataset = from_folder(dataset)
+    return dataset.to(device) if isinstance(dataset, data.Dataset) else data.load(dataset, device)

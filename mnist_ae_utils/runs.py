@@ -279,23 +279,26 @@ def _tell(file, epoch, epochs):
 class _Bar:
     """A bar of the runs that are finished, and of the epochs of those that are being trained."""
 
-    FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs [{elapsed}{postfix}]"
-
     def __init__(self, total, done):
+        form = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} runs [{elapsed}{postfix}]"
+        self.bar = tqdm(total=total, initial=done, file=sys.stdout, ncols=90, bar_format=form)
         self.n_done, self.files, self.stopped = done, {}, threading.Event()
-        self.bar = tqdm(total=total, initial=done, file=sys.stdout, ncols=90, bar_format=self.FORMAT)
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def file(self, *job):
         """The file in which the training of a job tells how far it is."""
-        self.files[job] = Path(self.folder.name, str(len(self.files)))
-        return self.files[job]
+        return self.files.setdefault(job, Path(self.folder.name, str(len(self.files))))
 
     def finished(self, *job):
         self.n_done += 1
         self.files.pop(job).unlink(missing_ok=True)
-        self.bar.n = self.n_done
+        self._show()
+
+    def _show(self, epochs=()):
+        self.bar.n = round(self.n_done + sum(epoch / of for epoch, of in epochs), 1) if epochs else self.n_done
+        shown = "; ".join(f"epoch {epoch} of {of}" for epoch, of in epochs[:3]) + "; ..." * (len(epochs) > 3)
+        self.bar.set_postfix_str(shown, refresh=bool(epochs))
 
     def _watch(self):
         while not self.stopped.wait(_interval()):
@@ -304,9 +307,8 @@ class _Bar:
                 with contextlib.suppress(OSError, ValueError):  # not begun, just finished, or being written
                     epoch, of = map(int, file.read_text().split())
                     epochs.append((epoch, of))
-            shown = "; ".join(f"epoch {epoch} of {of}" for epoch, of in epochs[:3]) + "; ..." * (len(epochs) > 3)
-            self.bar.n = round(self.n_done + sum(epoch / of for epoch, of in epochs), 1)
-            self.bar.set_postfix_str(shown)
+            self._show(epochs)
+            self.bar.refresh()
 
     def __enter__(self):
         self.thread.start()
@@ -315,7 +317,6 @@ class _Bar:
     def __exit__(self, *raised):
         self.stopped.set()
         self.thread.join()
-        self.bar.n = self.n_done
-        self.bar.set_postfix_str("")
+        self._show()
         self.bar.close()
         self.folder.cleanup()

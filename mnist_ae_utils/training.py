@@ -48,10 +48,7 @@ def reconstruction_loss(autoencoder, images):
 def denoising_loss(std):
     """A loss that shows the autoencoder noisy images and asks for the clean ones (Vincent et al. 2008).
 
-    Parameters
-    ----------
-    std : float
-        Standard deviation of the Gaussian noise, in units of pixel intensity.
+    The noise is Gaussian, its standard deviation `std` in units of pixel intensity.
     """
 
     def loss(autoencoder, images):
@@ -64,10 +61,7 @@ def denoising_loss(std):
 def restoring_loss(distort):
     """A loss that shows the autoencoder distorted images and asks for the originals: denoising, of another noise.
 
-    Parameters
-    ----------
-    distort : callable
-        Images in, distorted images out, at random.
+    `distort` takes images and returns them distorted at random.
     """
 
     def loss(autoencoder, images):
@@ -105,11 +99,8 @@ def elbo_terms(vae, binary_images):
 def negative_elbo(beta=1.0):
     """The loss of a variational autoencoder in nats per image, on images that it binarizes anew at each step.
 
-    Parameters
-    ----------
-    beta : float, 0 or more
-        Weight of the KL divergence: 1 gives the bound itself. Source: Higgins et al. (2017), "beta-VAE". ValueError
-        for another number.
+    `beta`, 0 or more (else ValueError), weighs the KL divergence: 1 gives the bound itself. Source: Higgins et al.
+    (2017), "beta-VAE".
     """
     if not 0 <= beta < math.inf:
         raise ValueError(f"beta {beta!r}: use a number that is not negative")
@@ -137,12 +128,8 @@ def smoothed_classification_loss(model, inputs, labels):
 def joint_loss(labelled_images, labels, reconstruction_weight, batch_size):
     """A loss for an `EncoderClassifier`: reconstruct the images given, and classify some labelled ones.
 
-    Parameters
-    ----------
-    labelled_images, labels : Tensor
-        Of which `batch_size` are drawn at each step, with replacement, for the cross-entropy.
-    reconstruction_weight : float
-        Of the squared error per image beside the cross-entropy.
+    Of the labelled ones `batch_size` are drawn at each step, with replacement, for the cross-entropy; beside it the
+    squared error per image has the `reconstruction_weight`.
     """
 
     def loss(model, images):

@@ -25,25 +25,10 @@ class Trained:
 
 
 def fit(model, loss, tensors, splits, score, *, seed, epochs, batch_size, learning_rate, weight_decay, transform=None):
-    """Train a model and score it.
+    """Train a model as `training.train` does, and score it: a `Trained`; `Diverged` if a loss or score is not finite.
 
-    Parameters
-    ----------
-    model, loss, tensors, seed, epochs, batch_size, learning_rate, weight_decay, transform
-        As in `training.train`.
-    splits : dict of tuple of Tensor
-        By split, what `score` takes beside the model; "validation" must be one of them.
-    score : callable
-        ``score(model, *split)`` returns a float.
-
-    Returns
-    -------
-    Trained
-
-    Raises
-    ------
-    Diverged
-        If the loss or a score is infinite or not a number.
+    `splits` has, by name, the tuple of tensors that ``score(model, *split)`` takes to return a float; "validation" must
+    be one of them.
     """
     history = training.train(
         model, loss, tensors, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
@@ -71,10 +56,6 @@ def autoencoder(make, data, *, seed, n_images=None, loss=None, score=None, trans
         ``score(model, images)``; `metrics.reconstruction_error` unless told.
     epochs, batch_size, learning_rate, weight_decay, transform
         As in `training.train`. With no epochs the network stays as it was initialized.
-
-    Returns
-    -------
-    Trained
     """
     images = data.train.first(n_images or len(data.train)).images
     torch.manual_seed(seed)
@@ -137,12 +118,7 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
         Share of the training labels that are wrong (`data.mislabel`). The training score then counts agreement with
         the labels given, wrong ones included; validation and test labels stay right.
     epochs, batch_size, learning_rate, weight_decay
-        As in `training.train`.
-
-    Returns
-    -------
-    Trained
-        Its model takes inputs, not images.
+        As in `training.train`. The model of the `Trained` that is returned takes inputs, not images.
     """
     to_inputs, splits = inputs(data, seed), labelled(data, n_labels, wrong_labels, seed)
     n_inputs = to_inputs(data.test.images[:1]).shape[1]
@@ -172,10 +148,6 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
         labelled or not. Without it, they are not reconstructed.
     data, loss, n_labels, wrong_labels, epochs, batch_size, learning_rate, weight_decay
         As in `on_inputs`.
-
-    Returns
-    -------
-    Trained
     """
     pretrained = runs.recall(start, seed).model if start else None
     splits = labelled(data, n_labels, wrong_labels, seed)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mnist_ae_utils import chapter as chapters
-from mnist_ae_utils import corruptions, data, metrics, models, runs, trainings
+from mnist_ae_utils import corruptions, data, metrics, models, runs, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +213,11 @@ def test_a_transform_of_a_notebook_reaches_the_training(chapter):
 
 def distorted(strength, batch, progress):
     return corruptions.distort(batch, strength * (1 - progress))
+
+
+@pytest.mark.parametrize("method", ["autoencoder", "on_inputs", "network"])
+def test_from_a_cells_call_to_the_loop_are_four_hops_by_name(method):
+    """Each names the next one in its own code, so that an editor can follow."""
+    hops = [getattr(chapters.Chapter, method), getattr(trainings, method), trainings.fit, training.train]
+    for at, to in zip(hops, hops[1:], strict=False):
+        assert to.__name__ in at.__code__.co_names, f"{at.__qualname__} does not name {to.__name__}"

@@ -183,6 +183,24 @@ chapter.run(partial(long, data), [0, 1]);""")
     assert len(set(re.findall(r"epoch (\d+) of 400", shown))) >= 2
 
 
+def test_the_readmes_experiment_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
+    (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    start = 'begin("99_mine")'
+    assert start in source
+    source = source.replace(start, f'begin("99_mine", "smoke", "uci-digits", device="cpu", out={str(tmp_path)!r})')
+    for file in ("photo.jpg", "mine.safetensors"):
+        source = source.replace(f'"{file}"', repr(str(tmp_path / file)))
+    draw = "from PIL import Image, ImageDraw\nphoto = Image.new('L', (200, 240), 235)\n"
+    draw += "ImageDraw.Draw(photo).line([(100, 40), (100, 200)], fill=20, width=18)\n"
+    with Kernel() as cell:
+        cell(f"{draw}photo.save({str(tmp_path / 'photo.jpg')!r})")
+        shown = cell(source)
+        assert "6/6 runs" in shown and shown.count("figure") == 2 and "Error" not in shown, shown
+        loaded = cell(f"models.load_weights(Mine, {str(tmp_path / 'mine.safetensors')!r}).encoder[1]")
+        assert "out_features=32" in loaded
+
+
 def play(cell, number, until, out, change=("", "")):
     """Run the code cells of a notebook on the smoke profile, up to the one that holds `until`; one text is replaced."""
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")

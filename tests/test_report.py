@@ -227,20 +227,22 @@ def test_a_file_of_results_in_another_form_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    "profile, dataset, folder",
+    "profile, dataset, seeds, folder",
     [
-        ("quick", "mnist", "reports/quick"),
-        ("quick", "kmnist", "reports/quick-kmnist"),
-        ("full", "mnist", "reports"),
-        ("full", "fashion-mnist", "reports/full-fashion-mnist"),
-        ("smoke", "uci-digits", "reports/smoke-uci-digits"),
+        ("quick", "mnist", 2, "reports/quick"),
+        ("quick", "kmnist", 2, "reports/quick-kmnist"),
+        ("quick", "mnist", 3, "reports/quick-3-seeds"),
+        ("full", "mnist", 5, "reports"),
+        ("full", "mnist", 2, "reports/full-2-seeds"),
+        ("full", "fashion-mnist", 5, "reports/full-fashion-mnist"),
+        ("smoke", "uci-digits", 2, "reports/smoke-uci-digits"),
     ],
 )
-def test_profile_and_data_decide_where_the_report_goes(tmp_path, monkeypatch, profile, dataset, folder):
+def test_profile_data_and_seeds_decide_where_the_report_goes(tmp_path, monkeypatch, profile, dataset, seeds, folder):
     monkeypatch.setattr(notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(data, "PROJECT_ROOT", tmp_path)
     monkeypatch.setattr(book, "render", lambda *args: None)
-    of_data = SETTING | {"dataset": SETTING["dataset"] | {"name": dataset}}
+    of_data = SETTING | {"dataset": SETTING["dataset"] | {"name": dataset}, "seeds": seeds}
     monkeypatch.setattr(command, "prepare", lambda *args: of_data)
     monkeypatch.setattr(notebooks, "execute", lambda *args: {"seconds": 1.0, "started": "", "error": "not run"})
     write_notebook(tmp_path / "notebooks")

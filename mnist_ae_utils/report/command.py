@@ -155,8 +155,8 @@ def run(profile="quick", only=None, dataset="auto", seeds=None, device="auto", o
     paths, setting = notebooks.notebook_paths(folder, only), prepare(profile, dataset, seeds, device)
     committed, data_name = (notebooks.ROOT / "reports").resolve(), setting["dataset"]["name"]
     if out is None:
-        is_full = profile == "full" and data_name == "mnist"
-        out = committed if is_full else chapter.report_folder(profile, data_name)
+        out = chapter.report_folder(profile, data_name, setting["seeds"])
+        out = committed if out == chapter.report_folder("full", "mnist") else out
     out = Path(out).resolve()
     if out == committed and data_name != "mnist":
         raise ReportError(
