@@ -17,21 +17,18 @@ from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 # `limited_effort`, `overfit_effort` and `strengths` are chapter 3's: how long it trains on limited data and on all
 # images, and how many strengths of each method it tries. "smoke" is for tests: it teaches nothing.
 PROFILES = {
-    "smoke": {
-        "dataset": "uci-digits", "seeds": 2, "sweep_seeds": 1, "trial_seeds": 1, "train_images": 600, "epochs": 2,
-        "min_steps": 20, "umap_images": 200, "likelihood_images": 20, "codes_per_image": 50,
-        "limited_effort": 1, "overfit_effort": 1, "strengths": 2,
-    },
-    "quick": {
-        "dataset": "auto", "seeds": 2, "sweep_seeds": 1, "trial_seeds": 1, "train_images": 10_000, "epochs": 6,
-        "min_steps": 150, "umap_images": 1_000, "likelihood_images": 100, "codes_per_image": 1_000,
-        "limited_effort": 0.75, "overfit_effort": 1.25, "strengths": 2,
-    },
-    "full": {
-        "dataset": "auto", "seeds": 5, "sweep_seeds": 5, "trial_seeds": 3, "train_images": 55_000, "epochs": 12,
-        "min_steps": 600, "umap_images": 5_000, "likelihood_images": 1_000, "codes_per_image": 5_000,
-        "limited_effort": 0.15, "overfit_effort": 0.5, "strengths": 3,
-    },
+    "smoke": dict(
+        dataset="uci-digits", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, epochs=2, min_steps=20,
+        umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1, overfit_effort=1, strengths=2,
+    ), "quick": dict(
+        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, epochs=6, min_steps=150,
+        umap_images=1_000, likelihood_images=100, codes_per_image=1_000, limited_effort=0.75, overfit_effort=1.25,
+        strengths=2,
+    ), "full": dict(
+        dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, epochs=12, min_steps=600,
+        umap_images=5_000, likelihood_images=1_000, codes_per_image=5_000, limited_effort=0.15, overfit_effort=0.5,
+        strengths=3,
+    ),
 }  # fmt: skip
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -60,15 +57,10 @@ class Chapter:
                     batch_size=128, learning_rate=2e-3, weight_decay=0.0, **options):  # fmt: skip
         """An autoencoder, trained without labels: an experiment. Settings not named here: see `trainings.autoencoder`.
 
-        Parameters
-        ----------
-        model : class or function
-            ``model(*args, **options)`` returns the network: `models.DenseAutoencoder`, or a class of your own.
-        effort : float
-            Multiple of the profile's passes over its training images. With fewer images, as many passes are made
-            as it takes to train for the same number of steps. 0 leaves the network as it was initialized.
-        n_images : int, optional
-            The profile's number of training images unless told; never more than that.
+        ``model(*args, **options)`` returns the network: `models.DenseAutoencoder`, or a class or function of your own.
+        `effort` multiplies the profile's passes over its training images; with fewer images, as many passes are made
+        as it takes to train for the same number of steps, and 0 leaves the network as it was initialized. `n_images` is
+        the profile's number of training images unless told; never more than that.
         """
         make = _bound(self.autoencoder, model, args, options, complete=True)
         _check(batch_size=batch_size, n_images=1 if n_images is None else n_images)
@@ -86,36 +78,23 @@ class Chapter:
                   batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None, **options):  # fmt: skip
         """A classifier on fixed inputs: an experiment. Settings not named here: see `trainings.on_inputs`.
 
-        Parameters
-        ----------
-        inputs : function
-            `trainings.pixels`, `trainings.pca` with ``n_components=``, `trainings.codes` with ``autoencoder=``, or your
-            own: ``inputs(data, seed, *args, **options)`` returns the function from images to inputs (n, n_inputs).
-        effort : float
-            Multiple of the profile's passes; with few labels, at least the profile's `min_steps` steps are taken.
-        n_labels : int, optional
-            All training images unless told; never more than that.
-        data : Dataset, optional
-            The chapter's unless told.
+        ``inputs(data, seed, *args, **options)`` returns the function from images to inputs (n, n_inputs):
+        `trainings.pixels`, `trainings.pca` with ``n_components=``, `trainings.codes` with ``autoencoder=``, or your
+        own. `effort` multiplies the profile's passes; with few labels, at least the profile's `min_steps` steps are
+        taken. `n_labels` is all training images unless told, never more; `data` the chapter's unless told.
         """
         inputs = _bound(self.on_inputs, inputs, args, options)
         fixed = {"head": head, "loss": loss, "wrong_labels": wrong_labels}
-        return self._classifier(
-            partial(trainings.on_inputs, inputs, **fixed), data, effort, n_labels, batch_size, learning_rate,
-            weight_decay,
-        )  # fmt: skip
+        experiment = partial(trainings.on_inputs, inputs, **fixed)
+        return self._classifier(experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay)
 
     def network(self, model, *args, effort=2.0, n_labels=None, start=None, reconstruction_weight=None, loss=None,
                 wrong_labels=0.0, batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None,
                 **options):  # fmt: skip
         """A classifier that sees images: an experiment. Settings not named here: `trainings.network` and `on_inputs`.
 
-        Parameters
-        ----------
-        model : class or function
-            ``model(*args, **options)`` returns the network: images in, logits out.
-        effort : float
-            As in `on_inputs`; with a `reconstruction_weight`, of the profile's passes over all images.
+        ``model(*args, **options)`` returns the network: images in, logits out. `effort` is as in `on_inputs`; with a
+        `reconstruction_weight`, it multiplies the profile's passes over all images.
         """
         make = _bound(self.network, model, args, options, complete=True)
         fixed = {"start": start, "reconstruction_weight": reconstruction_weight, "loss": loss}
@@ -187,25 +166,11 @@ def _check_not_negative(**numbers):
 def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", out=None):
     """Check a notebook's parameters, load the data, show what they are, and return the notebook's `Chapter`.
 
-    Parameters
-    ----------
-    notebook : str
-        The notebook's name without its ending, under which the results are stored.
-    profile : {"quick", "full"}
-        How much is spent: minutes or hours. ("smoke", seconds, is for tests and teaches nothing.)
-    dataset : str, path or Dataset
-        One of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures
-        (`pictures.from_folder`), or images of your own (`pictures.from_arrays`).
-    seeds : int, optional
-        How many seeds instead of the profile's number, at least 1; a sweep takes no more than these.
-    device : {"auto", "cpu", "cuda", "mps"}
-    out : path, optional
-        Folder of the report; unless told, `report_folder` decides.
-
-    Raises
-    ------
-    ValueError
-        If a parameter is out of range; the message says what is allowed.
+    Results are stored under the name `notebook`, in the folder `out`, else that of `report_folder`. `profile` says how
+    much is spent: "quick" minutes, "full" hours ("smoke", seconds, is for tests and teaches nothing). `dataset` is one
+    of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`pictures.from_folder`), or images of
+    your own (`pictures.from_arrays`). `seeds`, at least 1, replaces the profile's number; a sweep takes no more than
+    these. `device` is one of DEVICES. Raises ValueError for a parameter out of range, and says what is allowed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")

@@ -40,9 +40,7 @@ def salt_and_pepper(images, fraction, generator=None):
 def blur(images, std, generator=None):
     """Return `images` blurred by a Gaussian of `std` pixels, in [0, 9]; nothing in it is random."""
     _check_strength("std", std, 9)  # beyond, the kernel would not fit into the frame and its reflection
-    if std == 0:
-        return images
-    return gaussian_blur(images, 2 * math.ceil(3 * std) + 1, std).clamp(0, 1)
+    return gaussian_blur(images, 2 * math.ceil(3 * std) + 1, std).clamp(0, 1) if std > 0 else images
 
 
 def occlude(images, side, generator=None):
@@ -71,25 +69,23 @@ def translate(images, pixels, generator=None):
     _check_strength("pixels", pixels, 28)
     way = (4 * _draw(torch.rand, images, (len(images),), generator)).long()
     step = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]], device=images.device)[way]
-    return _move(images, torch.zeros_like(step[:, 0]), pixels * step)
+    right, down = pixels * step.T / 14  # in units of half an image
+    one, zero = torch.ones_like(right), torch.zeros_like(right)
+    return _resample(images, (one, zero, -right), (zero, one, -down))
 
 
 def rotate(images, degrees, generator=None):
     """Return `images` turned about their center by `degrees`, in [0, 180], one way or the other."""
     _check_strength("degrees", degrees, 180)
-    way = 1 - 2 * (_draw(torch.rand, images, (len(images),), generator) < 0.5).to(images)
-    return _move(images, math.radians(degrees) * way, torch.zeros(len(images), 2).to(images))
-
-
-def _move(images, angle, offset):
-    """Turn each image by its `angle` (n,) in radians and move it by its `offset` (n, 2) in pixels, right and down."""
-    cos, sin, (right, down) = angle.cos(), angle.sin(), offset.T / 14  # in units of half an image
-    return _resample(images, torch.stack([cos, sin, -right], 1), torch.stack([-sin, cos, -down], 1))
+    angle = math.radians(degrees) * (1 - 2 * (_draw(torch.rand, images, (len(images),), generator) < 0.5).to(images))
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    return _resample(images, (cos, sin, zero), (-sin, cos, zero))
 
 
 def _resample(images, *rows):
-    """Read each image where its affine map, given by its two `rows` (n, 3), points; 0 comes in from outside."""
-    grid = F.affine_grid(torch.stack(rows, 1), images.shape, align_corners=False)  # (n, 28, 28, 2)
+    """Read each image where its affine map, given by two `rows` of three (n,), points; 0 comes in from outside."""
+    maps = torch.stack([torch.stack(row, 1) for row in rows], 1)  # (n, 2, 3)
+    grid = F.affine_grid(maps, images.shape, align_corners=False)  # (n, 28, 28, 2)
     return F.grid_sample(images, grid, align_corners=False).clamp(0, 1)
 
 
@@ -111,21 +107,14 @@ def binarize(images):
 def distort(images, strength=1.0):
     """Return `images`, each rotated, sheared, scaled and shifted at random, from torch's current random state.
 
-    Parameters
-    ----------
-    images : Tensor of shape (n, 1, 28, 28)
-    strength : float, 0 or more
-        At 1, up to 15 degrees, a shear of 0.15, 8% in width and in height, and 1.5 pixels either way, each drawn
-        uniformly; proportionally otherwise. 0 leaves the images as they are. ValueError for another number.
+    At `strength` 1, up to 15 degrees, a shear of 0.15, 8% in width and in height, and 1.5 pixels either way, each drawn
+    uniformly; proportionally at others, 0 or more (else ValueError). 0 leaves the images (n, 1, 28, 28) as they are.
     """
-    if not 0 <= strength < math.inf:
-        raise ValueError(f"strength must be a finite number, 0 or more, got {strength}")
+    _check_strength("strength", strength)
     if strength == 0:
         return images
     angle, shear, width, height, right, down = strength * (2 * torch.rand(6, len(images), device=images.device) - 1)
-    angle, shear = angle * math.radians(15), shear * 0.15
+    angle, shear, shift = angle * math.radians(15), shear * 0.15, 1.5 / 14  # pixels, in units of half an image
     cos, sin, width, height = angle.cos(), angle.sin(), 1 + 0.08 * width, 1 + 0.08 * height
-    shift = 1.5 / 14  # pixels, in units of half an image
-    top = torch.stack([cos * width, cos * shear - sin * height, right * shift], 1)
-    bottom = torch.stack([sin * width, sin * shear + cos * height, down * shift], 1)
-    return _resample(images, top, bottom)
+    top = cos * width, cos * shear - sin * height, right * shift
+    return _resample(images, top, (sin * width, sin * shear + cos * height, down * shift))

@@ -18,16 +18,9 @@ STARTS = 10  # of the fit of a mixture: the most even of them is kept
 class Labeling:
     """Labels asked for and spread.
 
-    Attributes
-    ----------
-    asked : array (n_asked,)
-        Indices of the images whose label was asked for, in that order.
-    clusters : array (n,)
-        The cluster of each image.
-    labels : array (n,)
-        The pseudo-label of each image: the answer that was given for its cluster.
-    mended : bool
-        Whether a digit that no answer named was found by elimination.
+    `asked` (n_asked,) are the indices of the images whose label was asked for, in that order; `clusters` (n,) and
+    `labels` (n,) each image's cluster and pseudo-label, which is the answer that was given for its cluster; `mended`
+    says whether a digit that no answer named was found by elimination.
     """
 
     asked: np.ndarray
@@ -77,21 +70,10 @@ def by_mixture(points, seed):
 def ask(points, labels, seed, cluster=None):
     """Find clusters, ask for the label of one image in each, and give it to the whole cluster.
 
-    Parameters
-    ----------
-    points : array (n, d)
-        Embedding, codes or pixels.
-    labels : array (n,)
-        The oracle: looked at only at the images asked for.
-    seed : int
-    cluster : callable
-        ``cluster(points, seed)`` returns the cluster (n,) of each point, counted from 0, and for each cluster the index
-        (n_clusters,) of the point to ask for; `by_mixture` unless told.
-
-    Returns
-    -------
-    Labeling
-        A digit that is named twice shows that another one shares a component of the mixture: see `mend`.
+    `points` (n, d) are an embedding, codes or pixels; `labels` (n,) the oracle, looked at only at the images asked for.
+    ``cluster(points, seed)``, `by_mixture` unless told, returns the cluster (n,) of each point, counted from 0, and for
+    each cluster the index (n_clusters,) of the point to ask for. Returns a `Labeling`; a digit that is named twice
+    shows that another one shares a component of the mixture: see `mend`.
     """
     clusters, asked = map(np.asarray, (cluster or by_mixture)(points, seed))
     return Labeling(asked, clusters, labels[asked][clusters])

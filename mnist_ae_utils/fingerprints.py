@@ -15,17 +15,15 @@ import os
 import sys
 import types
 from importlib import metadata
-from pathlib import Path
 
 import joblib
 import numpy as np
 import torch
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "umap-learn")
+VERSIONS = repr((sys.version_info[:2], [(name, metadata.version(name)) for name in LIBRARIES]))
 # where installed packages and Python's own modules lie: what is elsewhere, is the project's or the reader's
-THEIRS = tuple(
-    folder + os.sep for folder in (Path(torch.__file__).parents[1].as_posix(), os.path.dirname(dis.__file__))
-)
+THEIRS = tuple(os.path.join(os.path.dirname(path), "") for path in (os.path.dirname(torch.__file__), dis.__file__))
 KEEPING = ("mnist_ae_utils.fingerprints", "mnist_ae_utils.runs")  # how runs are kept does not change what they are
 # what the compiler adds or leaves out for reasons that have nothing to do with what the code does
 SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"}
@@ -39,8 +37,7 @@ class Fingerprints:
 
     def key(self, value):
         """32 hex digits: equal for equal values and equal code, in any process."""
-        texts = [_versions(), *(str(text) for _, text in self._walk(value))]
-        return _md5("\n".join(texts).encode())
+        return _md5("\n".join([VERSIONS, *(str(text) for _, text in self._walk(value))]).encode())
 
     def parts(self, value):
         """By name, a fingerprint of each function and class that a value reaches, of its own code and values only."""
@@ -63,26 +60,18 @@ class Fingerprints:
         """Each object that a value reaches, in a fixed order, with its own text; with its number the second time."""
         numbers, pending = {}, [value]
         while pending:
-            x = pending.pop()
-            text, refers = self._look(x)
-            if refers is not None:
-                if id(x) in numbers:
-                    yield x, numbers[id(x)]
-                    continue
-                if not isinstance(x, dict | list | tuple):  # two equal ones are as good as one and the same
-                    numbers[id(x)] = len(numbers)
-                pending.extend(reversed(refers))
+            text, refers = self._look(x := pending.pop())
+            if id(x) in numbers:
+                text, refers = numbers[id(x)], ()
+            elif refers is not None and not isinstance(x, dict | list | tuple):  # equal ones are as good as the same
+                numbers[id(x)] = len(numbers)
+            pending.extend(reversed(refers or ()))
             yield x, text
 
     def _look(self, x):
         if id(x) not in self.known:
             self.known[id(x)] = x, *_describe(x)
         return self.known[id(x)][1:]
-
-
-@functools.cache
-def _versions():
-    return repr((sys.version_info[:2], [(name, metadata.version(name)) for name in LIBRARIES]))
 
 
 def _md5(content):
@@ -109,20 +98,15 @@ def _describe(x):
             return f"set {sorted(map(repr, x))}", []
         case functools.partial():
             return "partial", [x.func, x.args, dict(sorted(x.keywords.items()))]
-        case classmethod() | staticmethod():
-            return type(x).__name__, [x.__func__]
-        case property():
-            return "property", [x.fget, x.fset]
-        case functools.cached_property():
-            return "cached property", [x.func]
-        case types.MethodType():
-            return "method", [x.__func__, x.__self__]
+        case classmethod() | staticmethod() | property() | functools.cached_property() | types.MethodType():
+            made_of = ("__func__", "fget", "fset", "func", "__self__")
+            return type(x).__name__, [getattr(x, name) for name in made_of if hasattr(x, name)]
         case types.FunctionType() if _is_ours(x):
-            text, refers = _read_code(x.__code__, x.__globals__)
-            cells = [cell.cell_contents for cell in x.__closure__ or ()]
-            return f"function {text}", [cells, x.__defaults__, x.__kwdefaults__, *refers]
-        case type() if _is_ours(x):
-            members = {k: v for k, v in sorted(vars(x).items()) if _counts(k, v)}
+            return _describe_function(x)
+        case type() if _is_ours(x):  # its code and values count, not what Python keeps beside them
+            beside = types.GetSetDescriptorType | types.MemberDescriptorType
+            members = {k: v for k, v in sorted(vars(x).items()) if k != "_abc_impl" and not isinstance(v, beside)}
+            members = {k: v for k, v in members.items() if callable(v) or not k.startswith("__")}
             return f"class {list(members)}", [*x.__bases__, *members.values()]
     if hasattr(x, "__wrapped__"):  # by functools.lru_cache
         return "wrapped", [x.__wrapped__]
@@ -135,16 +119,8 @@ def _describe(x):
     try:
         return f"{type(x).__qualname__} {joblib.hash(x)}", None
     except Exception as error:  # whatever pickling raises: an open file, a generator, a lock
-        raise TypeError(
-            f"a run that depends on {x!r} cannot be remembered ({error}): give it numbers, arrays, functions or classes"
-        ) from None
-
-
-def _counts(name, member):
-    """Whether a member of a class is code or a value, and not what Python keeps beside them."""
-    if isinstance(member, types.GetSetDescriptorType | types.MemberDescriptorType) or name == "_abc_impl":
-        return False
-    return not name.startswith("__") or callable(member)
+        says = f"a run that depends on {x!r} cannot be remembered ({error})"
+        raise TypeError(f"{says}: give it numbers, arrays, functions or classes") from None
 
 
 def _is_ours(x):
@@ -152,15 +128,13 @@ def _is_ours(x):
     module = x if isinstance(x, types.ModuleType) else sys.modules.get(getattr(x, "__module__", None))
     if module is None or module.__name__ in KEEPING:
         return False
-    if module.__name__ == "__main__" or module.__name__.split(".")[0] == __name__.split(".")[0]:
-        return True
-    file = getattr(module, "__file__", None)
-    return bool(file) and not os.path.abspath(file).startswith(THEIRS)
+    package, file = module.__name__.split(".")[0], getattr(module, "__file__", None)
+    return package in ("__main__", __package__) or (bool(file) and not os.path.abspath(file).startswith(THEIRS))
 
 
 @functools.lru_cache(maxsize=10_000)
 def _instructions(code):
-    """The instructions of a code object as text, and the names that it takes from its module, as tuples."""
+    """The instructions of a code object as text, and what names it takes: (whether imported, name, *attributes)."""
     kept, places = [], {}  # places: the number of the instruction to which a jump to an offset leads
     for instruction in dis.get_instructions(code):
         places[instruction.offset] = len(kept)
@@ -180,29 +154,25 @@ def _instructions(code):
         text.append(f"{name} {value!r}")
         if name in ("LOAD_GLOBAL", "LOAD_NAME"):
             attributes = itertools.takewhile(lambda k: k.opname in ("LOAD_ATTR", "LOAD_METHOD"), kept[i + 1 :])
-            names.append((value, *(k.argval for k in attributes)))
+            names.append((False, value, *(k.argval for k in attributes)))
         elif name == "IMPORT_NAME":
             imported = value
-            names.append((None, imported))
+            names.append((True, imported))
         elif name == "IMPORT_FROM":
-            names.append((None, imported, value))
+            names.append((True, imported, value))
     return "; ".join(text), names
 
 
-def _read_code(code, scope):
-    """The text of a code object, and the objects that it takes from its module, also by way of another."""
-    text, names = _instructions(code)
-    refers = []
-    for first, *rest in names:
-        value = scope.get(first) if first is not None else _imported(rest.pop(0))
+def _describe_function(function):
+    """Its instructions; its closure, its defaults, and what it takes from its module, also by way of another."""
+    text, names = _instructions(function.__code__)
+    refers = [[c.cell_contents for c in function.__closure__ or ()], function.__defaults__, function.__kwdefaults__]
+    for is_imported, name, *rest in names:
+        # before a function runs for the first time, a module that it imports is an empty one of the same name
+        value = (sys.modules.get(name) or types.ModuleType(name)) if is_imported else function.__globals__.get(name)
         while isinstance(value, types.ModuleType) and _is_ours(value) and rest:
             value = getattr(value, rest.pop(0), None)
         if isinstance(value, types.ModuleType) and _is_ours(value):  # passed on whole: all of it counts
             value = {k: v for k, v in sorted(vars(value).items()) if getattr(v, "__module__", None) == value.__name__}
         refers.append(value)
-    return text, refers
-
-
-def _imported(name):
-    """A module that a function imports when it runs; before the first time, an empty one of the same name."""
-    return sys.modules.get(name) or types.ModuleType(name)
+    return f"function {text}", refers

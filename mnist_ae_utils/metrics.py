@@ -67,20 +67,10 @@ def predict(classifier, inputs):
 def predict_picture(classifier, picture):
     """What a classifier of images takes a single picture for, such as a photo of a digit that you wrote.
 
-    Parameters
-    ----------
-    classifier : nn.Module
-        Images (n, 1, 28, 28) in, logits (n, 10) out; for the hybrid, ``nn.Sequential(autoencoder.encoder, head)``.
-    picture : path, array or PIL image
-        Of one digit on plain paper; see `pictures.frame`, by which it is put into MNIST's frame.
-
-    Returns
-    -------
-    digit : int
-    probabilities : Tensor (10,)
-        Of the classes, by the softmax. Nothing here says that the picture shows no digit at all.
-    image : Tensor (1, 28, 28)
-        What the classifier saw: ``plots.digits([image])``.
+    `classifier` takes images (n, 1, 28, 28) to logits (n, 10); for the hybrid, ``nn.Sequential(autoencoder.encoder,
+    head)``. `picture` is a path, array or PIL image of one digit on plain paper; `pictures.frame` puts it into MNIST's
+    frame. Returns the digit (int), the classes' probabilities (10,) by the softmax, and the image (1, 28, 28) that the
+    classifier saw: ``plots.digits([image])``. Nothing here says that the picture shows no digit at all.
     """
     image = pictures.frame(picture)
     device = next((parameter.device for parameter in classifier.parameters()), "cpu")
@@ -107,8 +97,7 @@ def linear_probe(train_codes, train_labels, test_codes, test_labels):
 
 def nearest_neighbors(train_codes, train_labels, test_codes, test_labels, k=5):
     """Test accuracy in [0, 1] of the majority vote among the `k` nearest training codes (Euclidean)."""
-    neighbors = KNeighborsClassifier(n_neighbors=k)
-    return _score(neighbors, train_codes, train_labels, test_codes, test_labels)
+    return _score(KNeighborsClassifier(n_neighbors=k), train_codes, train_labels, test_codes, test_labels)
 
 
 def _score(estimator, train_codes, train_labels, test_codes, test_labels):
@@ -143,24 +132,15 @@ def mutual_information(labels, clusters):
 
 def nearest_codes(codes, k):
     """Indices and Euclidean distances, both (n, k), of each code's nearest ones; the first is the code itself."""
-    distances, indices = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(codes).kneighbors(codes)
-    return indices, distances
+    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(codes).kneighbors(codes)[::-1]  # distances come first
 
 
 def umap_embedding(codes, seed=0, n_components=2, min_dist=0.1, neighbors=None):
     """UMAP embedding (n, n_components) of `codes` (n, latent_dim); seeded, hence on one thread.
 
-    Source: McInnes, Healy & Melville (2018), "UMAP: Uniform manifold approximation and projection".
-
-    Parameters
-    ----------
-    codes : array or Tensor (n, latent_dim)
-    seed : int
-    n_components : int
-    min_dist : float in [0, 1]
-        How closely points may lie in the embedding: 0.1 for a picture, 0 to look for clusters.
-    neighbors : (array, array), optional
-        Indices and distances (n, k) of each code's nearest ones, itself first: 15 of them unless told.
+    `min_dist`, in [0, 1], says how closely points may lie: 0.1 for a picture, 0 to look for clusters. `neighbors` are
+    indices and distances (n, k) of each code's nearest ones, itself first: 15 of them unless told. Source: McInnes,
+    Healy & Melville (2018), "UMAP: Uniform manifold approximation and projection".
     """
     from umap import UMAP  # here, because compiling it takes seconds that most users of this module do not need
 

@@ -30,16 +30,9 @@ class LinearAutoencoder(nn.Module):
 class DenseAutoencoder(nn.Module):
     """Fully connected autoencoder 784 - hidden - latent_dim - hidden reversed - 784, sigmoid at the end.
 
-    Parameters
-    ----------
-    latent_dim : int
-        Length of the code.
-    hidden : sequence of int
-        Widths of the encoder's hidden layers; the decoder mirrors them. (128,) is the article's basic example.
-    activation : {"ReLU", "GELU"}
-        The name of the activation's class in `torch.nn`, used after each hidden layer.
-    dropout : float in [0, 1)
-        Probability of zeroing each hidden unit during training, in encoder and decoder.
+    `hidden` are the widths of the encoder's hidden layers, which the decoder mirrors: (128,) is the article's basic
+    example. `activation`, after each hidden layer, is the name of a class in `torch.nn`: "ReLU" or "GELU". `dropout`,
+    in [0, 1), is the probability of zeroing each hidden unit during training, in encoder and decoder.
     """
 
     def __init__(self, latent_dim=32, hidden=(128,), activation="ReLU", dropout=0.0):
@@ -65,16 +58,8 @@ def dense_layers(widths, activation, dropout):
 class ConvAutoencoder(nn.Module):
     """Convolutional autoencoder: two strided convolutions down to 7x7, a linear layer to the code, and back.
 
-    Parameters
-    ----------
-    latent_dim : int
-        Length of the code.
-    channels : (int, int)
-        Feature maps at 14x14 and at 7x7.
-    batch_norm : bool
-        Batch normalization between each convolution and its ReLU.
-    dropout : float in [0, 1)
-        Probability of zeroing each hidden unit during training, in encoder and decoder.
+    `channels` are the numbers of feature maps at 14x14 and at 7x7; `batch_norm` is between each convolution and its
+    ReLU; `dropout`, in [0, 1), is the probability of zeroing each hidden unit in training, in encoder and decoder.
     """
 
     def __init__(self, latent_dim=32, channels=(32, 64), batch_norm=True, dropout=0.0):

@@ -3,12 +3,10 @@
 import json
 import math
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student_t
-from scipy.stats import ttest_1samp
+from scipy import stats
 
 
 def confidence_interval(values, level=0.95):
@@ -17,7 +15,7 @@ def confidence_interval(values, level=0.95):
     mean = float(values.mean())
     if len(values) < 2:
         return mean, None
-    half = float(student_t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean, (mean - half, mean + half)
 
 
@@ -41,7 +39,7 @@ def p_value(differences, margin=0.0):
         return 1.0
     if np.ptp(differences) == 0:  # without spread the test statistic is infinite, or not a number at the margin
         return float(differences[0] == margin)
-    return float(ttest_1samp(differences, margin).pvalue)
+    return float(stats.ttest_1samp(differences, margin).pvalue)
 
 
 def holm(p_values):
@@ -69,26 +67,12 @@ def slug(name):
     return re.sub(r"[^\w-]+", "_", name.lower())
 
 
-def read(out, made_with=None):
+def read(out):
     """The entries that notebooks have left under ``<out>/results``, by notebook; {} if there are none.
 
-    Parameters
-    ----------
-    out : path
-    made_with : dict, optional
-        Only those made with this profile, seeds and data (`Results.made_with`); the others are named in a warning.
-
-    Raises
-    ------
-    ValueError
-        For a file that is damaged; the message says which notebook to run again.
+    ValueError for a file that is damaged; it says which notebook to run again.
     """
-    found = {path.stem: _load(path) for path in sorted(Path(out, "results").glob("[0-9]*.json"))}
-    for notebook, content in found.items():
-        if made_with not in (None, content["made_with"]):
-            others = differing(content["made_with"], made_with)
-            warnings.warn(f"left out, because made with {others}: {notebook}", stacklevel=2)
-    return {name: content["results"] for name, content in found.items() if made_with in (None, content["made_with"])}
+    return {path.stem: _load(path)["results"] for path in sorted(Path(out, "results").glob("[0-9]*.json"))}
 
 
 def _load(path):
@@ -101,21 +85,15 @@ def _load(path):
 
 def differing(of, made_with):
     """Where one setting differs from another, in words."""
-    pairs = ((key, of.get(key), value) for key, value in made_with.items())
-    return ", ".join(f"{key} {this!r} instead of {value!r}" for key, this, value in pairs if this != value)
+    others = {key: value for key, value in made_with.items() if of.get(key) != value}
+    return ", ".join(f"{key} {of.get(key)!r} instead of {value!r}" for key, value in others.items())
 
 
 class Results:
     """What one notebook measured: collected by `add` and `verdict`, written by `save`.
 
-    Parameters
-    ----------
-    notebook : str
-        Such as "01_linear_autoencoder".
-    made_with : dict
-        What the numbers were made with: "profile", "dataset" (its name), "checksum" of the data, number of "seeds".
-    out : path
-        Folder of the report; results go to ``<out>/results/``.
+    `notebook` is a name such as "01_linear_autoencoder"; `made_with` a dict of what the numbers were made with:
+    "profile", "dataset" (its name), "checksum" of the data, number of "seeds"; `out` the folder of the report.
     """
 
     def __init__(self, notebook, made_with, out):
@@ -125,32 +103,19 @@ class Results:
     def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None, headline=None):
         """Record one measured quantity; NaN or None among `per_seed` stands for a run that diverged.
 
-        Parameters
-        ----------
-        id : str
-            Such as "conv_ae.reconstruction_error"; with `n_labels` and `split` it names the entry. Recorded again,
-            as when a cell is run a second time, it replaces the earlier entry.
-        per_seed : float or sequence of float
-            Such as a column of `Runs.scores`.
-        unit : str
-        split : {"train", "validation", "test"}
-        n_labels : int, optional
-        reference : (float, str), optional
-            A published value and its source.
-        note : str, optional
-        headline : str, optional
-            What is measured, in words: the report shows the entry in its table of results.
-
-        Returns the entry; its value is the mean over seeds, and None if a seed diverged.
+        An `id` such as "conv_ae.reconstruction_error" names the entry, together with the `split` ("train",
+        "validation" or "test") and `n_labels`; recorded again, as when a cell is run a second time, it replaces the
+        earlier one. `per_seed` is a float or several, such as a column of `Runs.scores`, `reference` a published value
+        and its source; with a `headline`, in words what is measured, the report shows the entry in its table of
+        results. Returns the entry; its value is the mean over seeds, and None if a seed diverged.
         """
         per_seed = _numbers(per_seed)
-        diverged = per_seed.count(None)
-        if diverged:
+        if diverged := per_seed.count(None):
             note = "; ".join(filter(None, [note, f"diverged in {diverged} of {len(per_seed)} seeds"]))
         value, interval = (None, None) if diverged else confidence_interval(per_seed)
-        entry = self._entry(id, value, interval, per_seed, unit, split, n_labels, note)
-        entry["reference"] = reference and {"value": float(reference[0]), "source": reference[1]}
-        return self._append(entry | ({"headline": headline} if headline else {}))
+        more = {"reference": reference and {"value": float(reference[0]), "source": reference[1]}}
+        more |= {"headline": headline} if headline else {}
+        return self._record(id, value, interval, per_seed, unit, split, n_labels, note, **more)
 
     def verdict(self, id, claim, rule, differences, *, margin=0.0, split="test", n_labels=None):
         """Judge one claim by the paired differences that its `rule` names, and record the outcome.
@@ -160,11 +125,9 @@ class Results:
         whose value is the verdict, and whose per_seed and ci are those of the differences.
         """
         differences = _numbers(differences)
-        value = judge(differences, margin)
         interval = None if None in differences else confidence_interval(differences)[1]
-        entry = self._entry(id, value, interval, differences, "verdict", split, n_labels, None)
-        entry |= {"claim": claim, "rule": rule, "margin": margin, "p": p_value(differences, margin)}
-        return self._append(entry)
+        more = {"claim": claim, "rule": rule, "margin": margin, "p": p_value(differences, margin)}
+        return self._record(id, judge(differences, margin), interval, differences, "verdict", split, n_labels, **more)
 
     def correct(self):
         """Judge the verdicts recorded so far as one family: undecided where Holm's correction leaves p at 0.05 or more.
@@ -187,22 +150,18 @@ class Results:
         parts = [e for e in (*self.entries, *among) if e["unit"] == "verdict" and e["id"] in verdict_ids]
         complete = parts and set(verdict_ids) <= {e["id"] for e in parts}
         value = combine(e["value"] for e in parts) if complete else "undecided"
-        entry = self._entry(id, value, None, [], "verdict", "test", None, None)
         names = ", ".join(dict.fromkeys(e["id"] for e in parts))
         rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"
-        return self._append(entry | {"claim": claim, "rule": rule, "margin": None, "p": None})
+        return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, margin=None, p=None)
 
-    def _entry(self, id, value, interval, per_seed, unit, split, n_labels, note):
-        return {
+    def _record(self, id, value, interval, per_seed, unit, split, n_labels, note=None, **more):
+        entry = {
             "id": id, "notebook": self.notebook, "value": value, "ci": interval and list(interval),
             "per_seed": per_seed, "unit": unit, "split": split, "dataset": self.made_with["dataset"],
             "n_labels": n_labels, "reference": None,
-        } | ({"note": note} if note else {})  # fmt: skip
-
-    def _append(self, entry):
-        key = (entry["id"], entry["split"], entry["n_labels"])
-        self.entries = [e for e in self.entries if (e["id"], e["split"], e["n_labels"]) != key]
-        self.entries.append(entry)
+        } | ({"note": note} if note else {}) | more  # fmt: skip
+        others = [e for e in self.entries if (e["id"], e["split"], e["n_labels"]) != (id, split, n_labels)]
+        self.entries = [*others, entry]
         return entry
 
     def check_folder(self):
@@ -225,8 +184,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         part.write_text(json.dumps({"made_with": self.made_with, "results": self.entries}, indent=1) + "\n")
-        part.replace(path)
-        return path
+        return part.replace(path)
 
 
 def _numbers(values):

@@ -6,7 +6,6 @@ notebook. One that rests on another takes it as an argument and gets its outcome
 
 import contextlib
 import functools
-import importlib
 import inspect
 import os
 import pickle
@@ -58,7 +57,7 @@ class Outcomes(list):
         return pd.Series(values, index=pd.Index(self.seeds, name="seed"), dtype=float)
 
     def scores(self, split="test"):
-        """The score on a split by seed, as a pandas Series; NaN where the run diverged."""
+        """The score on a split by seed, as `map` gives it; NaN where the run diverged."""
         return self.map(lambda trained: trained.scores[split])
 
 
@@ -69,9 +68,7 @@ class Runs(dict):
         """``function(outcome)`` as a table: one row a seed, one column an experiment; NaN where a run diverged."""
         return pd.DataFrame({name: outcomes.map(function) for name, outcomes in self.items()})
 
-    def scores(self, split="test"):
-        """The scores on a split as a table: one row a seed, one column an experiment; NaN where a run diverged."""
-        return pd.DataFrame({name: outcomes.scores(split) for name, outcomes in self.items()})
+    scores = Outcomes.scores  # but a table, which `map` makes
 
 
 def run(experiments, seeds, device="cpu"):
@@ -87,49 +84,44 @@ def run(experiments, seeds, device="cpu"):
         check_arguments(experiment, f"{name}: " if name != "" else "", complete=True, seed=0)
     fingerprints = Fingerprints()  # shared, so that what experiments have in common is looked at once
     keys = {name: fingerprints.key(experiment) for name, experiment in experiments.items()}
-    jobs = [(name, seed) for name in experiments for seed in seeds]
-    done = {job: found for job in jobs if (found := _read(_path(keys[job[0]], job[1]))) is not None}
+    jobs = {(name, seed): cache_folder() / f"{keys[name]}-{seed}.run" for name in experiments for seed in seeds}
+    done = {job: found for job, path in jobs.items() if (found := _read(path)) is not None}
     pending = [job for job in jobs if job not in done]
-    folder = str(cache_folder())
-    with _Bar(len(jobs), len(done)) as bar:
-        arguments = [
-            (experiments[name], seed, keys[name], fingerprints.parts(experiments[name]), bar.file(name, seed), folder)
-            for name, seed in pending
-        ]
-        for job, (outcome, seconds) in zip(pending, _parallel(arguments, device), strict=True):
-            done[job] = outcome, seconds
-            bar.finished(*job)
-    runs = Runs()
-    for name in experiments:
-        outcomes, seconds = zip(*(done[name, seed] for seed in seeds), strict=True) if seeds else ((), ())
-        runs[name] = Outcomes(outcomes, seeds, seconds)
-    return runs
-
-
-def _parallel(arguments, device):
-    """Yield what `_in_worker` returns for each of `arguments`, in order."""
-    if not arguments:
-        return
     free = psutil.virtual_memory().available // 2**30  # a worker takes up to a GiB
-    workers = min(len(arguments), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1
-    overridden = _overridden()
+    workers = min(len(pending), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1
     os.environ.update(KEEP_FREED_MEMORY | os.environ)  # read by workers when they start; the user's own hold
     # Copy-on-write: a worker may write into its arrays, which it shares with the others, without anybody noticing.
     parallel = joblib.Parallel(max(1, workers), return_as="generator", mmap_mode="c")
-    # Workers that have grown large are replaced by fresh ones, which joblib reports although no job is lost.
-    # An interrupt leaves some behind.
+    # joblib reports that it replaced workers that grew large, although no job is lost, and what an interrupt leaves.
     warnings.filterwarnings("ignore", r"A worker stopped while some jobs|\d+ tasks have been successfully", UserWarning)
-    with contextlib.closing(parallel(joblib.delayed(_in_worker)(*a, overridden) for a in arguments)) as pending:
-        for content in pending:  # closed by an interrupt too, which stops the workers
-            yield pickle.loads(content)
+    in_worker = joblib.delayed(functools.partial(_in_worker, str(cache_folder()), _overridden()))
+    with _Bar(len(jobs), len(done)) as bar:
+        calls = [
+            in_worker(bar.file(name, seed), experiments[name], seed, keys[name], fingerprints.parts(experiments[name]))
+            for name, seed in pending
+        ]
+        with contextlib.closing(parallel(calls)) as contents:  # closed by an interrupt too, which stops the workers
+            for job, content in zip(pending, contents, strict=True):
+                done[job] = pickle.loads(content)
+                bar.finished(*job)
+    found = {name: [done[name, seed] for seed in seeds] for name in experiments}
+    return Runs({name: Outcomes([o for o, _ in of], seeds, [s for _, s in of]) for name, of in found.items()})
 
 
-def _in_worker(experiment, seed, key, parts, progress, folder, overridden):
+def _overridden():
+    """(owner, name, value) of what the notebook put into the package, which worker processes import from its files."""
+    modules = [module for name, module in sys.modules.items() if name.split(".")[0] == __package__]
+    values = [(module.__name__, value) for module in modules for value in vars(module).values()]
+    classes = [value for module, value in values if isinstance(value, type) and value.__module__ == module]
+    members = [(owner, *member) for owner in modules + classes for member in vars(owner).items()]
+    return [member for member in members if getattr(member[-1], "__module__", None) == "__main__"]
+
+
+def _in_worker(folder, overridden, progress, experiment, seed, key, parts):
     """The pickled outcome and seconds of one run; `progress` is the file that tells how far its training is."""
     os.environ["MNIST_AE_CACHE"] = folder  # a worker that was started earlier has that of its time
     with contextlib.ExitStack() as stack:
-        for (module, *within, name), value in overridden.items():
-            owner = functools.reduce(getattr, within, importlib.import_module(module))
+        for owner, name, value in overridden:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
         if Fingerprints().key(experiment) != key:
@@ -140,29 +132,7 @@ def _in_worker(experiment, seed, key, parts, progress, folder, overridden):
                 "what you changed as an argument; if files changed since the kernel started, restart the kernel."
             )
         stack.callback(training.WATCH.reset, training.WATCH.set(functools.partial(_tell, progress)))
-        try:
-            outcome, seconds = _recall(experiment, seed)
-        except training.Diverged as diverged:
-            outcome, seconds = diverged, 0.0
-        return cloudpickle.dumps((outcome, seconds))
-
-
-def _overridden():
-    """What the notebook put in place of something of the package, by (module, name) or (module, class, name).
-
-    Worker processes import the package from its files, so it is sent to them.
-    """
-    package = __name__.split(".")[0]
-    ours = {(name,): module for name, module in sys.modules.items() if name.split(".")[0] == package}
-    for (module,), defined in list(ours.items()):
-        classes = {name: value for name, value in vars(defined).items() if isinstance(value, type)}
-        ours |= {(module, name): value for name, value in classes.items() if value.__module__ == module}
-    return {
-        (*path, name): value
-        for path, owner in ours.items()
-        for name, value in vars(owner).items()
-        if getattr(value, "__module__", None) == "__main__"
-    }
+        return cloudpickle.dumps(_recall(experiment, seed))
 
 
 def check_arguments(function, label="", complete=False, **given):
@@ -176,18 +146,15 @@ def check_arguments(function, label="", complete=False, **given):
             check_arguments(argument, label)
     try:
         signature = inspect.signature(bound.func)
-    except ValueError:  # some functions of libraries have none
-        return
-    try:
         signature.bind_partial(*bound.args, **bound.keywords, **given)
         if complete:
             signature.bind(*bound.args, **bound.keywords, **given)
+    except ValueError:  # some functions of libraries have no signature
+        pass
     except TypeError as error:
         name = getattr(bound.func, "__qualname__", bound.func)
         raise TypeError(f"{label}{name}: {error}; it takes {', '.join(signature.parameters)}") from None
 
-
-# --- one run ---------------------------------------------------------------------------------------------------
 
 _within = [0.0]  # seconds spent so far in the runs on which the present one rests, innermost last
 
@@ -198,15 +165,15 @@ def recall(experiment, seed):
     A damaged file is made again, with a warning; if the disk is full, the outcome is returned but not kept.
     Raises `training.Diverged` if the experiment did, now or when it was remembered.
     """
-    outcome, _ = _recall(experiment, seed)
-    if isinstance(outcome, training.Diverged):
+    if isinstance(outcome := _recall(experiment, seed)[0], training.Diverged):
         raise outcome
     return outcome
 
 
 def _recall(experiment, seed):
     """The outcome, or the `Diverged` raised, and its seconds, without those of the runs on which it rests."""
-    begin, path = time.perf_counter(), _path(Fingerprints().key(experiment), seed)
+    begin = time.perf_counter()
+    path = cache_folder() / f"{Fingerprints().key(experiment)}-{seed}.run"
     if (found := _read(path)) is None:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -227,10 +194,6 @@ def _recall(experiment, seed):
 def cache_folder():
     """Where runs are remembered: $MNIST_AE_CACHE, if relative in the project's folder; else `.cache` there."""
     return data.PROJECT_ROOT / Path(os.environ.get("MNIST_AE_CACHE") or ".cache").expanduser()
-
-
-def _path(key, seed):
-    return cache_folder() / f"{key}-{seed}.run"
 
 
 def _read(path):
@@ -257,9 +220,6 @@ def _keep(content, path):
         with contextlib.suppress(OSError):
             part.unlink()
         warnings.warn(f"a finished run could not be kept in {path.parent}: {error}", stacklevel=2)
-
-
-# --- how far it is ---------------------------------------------------------------------------------------------
 
 
 def progress(iterable, total, unit):
@@ -293,30 +253,26 @@ class _Bar:
     def finished(self, *job):
         self.n_done += 1
         self.files.pop(job).unlink(missing_ok=True)
-        self._show()
-
-    def _show(self, epochs=()):
-        self.bar.n = round(self.n_done + sum(epoch / of for epoch, of in epochs), 1) if epochs else self.n_done
-        shown = "; ".join(f"epoch {epoch} of {of}" for epoch, of in epochs[:3]) + "; ..." * (len(epochs) > 3)
-        self.bar.set_postfix_str(shown, refresh=bool(epochs))
 
     def _watch(self):
-        while not self.stopped.wait(_interval()):
-            epochs = []
+        stopped = False
+        while not stopped:
+            stopped, epochs = self.stopped.wait(_interval()), []
             for file in list(self.files.values()):
                 with contextlib.suppress(OSError, ValueError):  # not begun, just finished, or being written
                     epoch, of = map(int, file.read_text().split())
                     epochs.append((epoch, of))
-            self._show(epochs)
-            self.bar.refresh()
+            self.bar.n = round(self.n_done + sum(epoch / of for epoch, of in epochs), 1)
+            shown = "; ".join(f"epoch {epoch} of {of}" for epoch, of in epochs[:3]) + "; ..." * (len(epochs) > 3)
+            self.bar.set_postfix_str(shown)
 
     def __enter__(self):
         self.thread.start()
         return self
 
     def __exit__(self, *raised):
+        self.files.clear()  # what an interrupt stopped does not count
         self.stopped.set()
         self.thread.join()
-        self._show()
         self.bar.close()
         self.folder.cleanup()

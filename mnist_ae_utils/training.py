@@ -83,12 +83,8 @@ def kl_from_prior(mean, log_variance):
 def elbo_terms(vae, binary_images):
     """The two terms of the evidence lower bound, in nats, estimated with one code drawn per image.
 
-    Returns
-    -------
-    log_likelihood : Tensor (n,)
-        log p(x | z): how probable the decoder holds the image, given the code.
-    kl : Tensor (n, latent_dim)
-        KL divergence of q(z | x) from the prior, dimension by dimension; exact.
+    The first (n,) is log p(x | z): how probable the decoder holds the image, given the code. The second
+    (n, latent_dim) is the KL divergence of q(z | x) from the prior, dimension by dimension; exact.
     """
     mean, log_variance = vae.posterior(binary_images)
     logits = vae.logits(draw_codes(mean, log_variance))
@@ -150,39 +146,22 @@ def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, w
           validate=None):  # fmt: skip
     """Train `model` in place with AdamW and a one-cycle learning rate.
 
-    The tensors are indexed directly: no DataLoader, no transforms, no copies between processes. Source of the
-    schedule: Smith & Topin (2019), "Super-convergence".
+    The tensors are indexed directly: no DataLoader, no transforms, no copies between processes. Returns the `History`;
+    raises `Diverged` if the loss of an epoch is infinite or not a number. Source of the schedule: Smith & Topin (2019),
+    "Super-convergence".
 
     Parameters
     ----------
-    model : nn.Module
-        Its parameters that require gradients are trained.
-    loss : callable
-        ``loss(model, *batch)`` returns a scalar tensor.
-    tensors : tuple of Tensor
-        Of equal length, on the model's device; a batch holds the same rows of each.
-    epochs, batch_size : int
-        An epoch is cut into batches of nearly equal size, none larger than `batch_size`.
-    learning_rate : float
-        The peak of the one-cycle schedule.
-    weight_decay : float
-        AdamW's, decoupled from the gradient.
-    seed : int
-        Of the order of the images, of dropout and of noise.
-    transform : callable, optional
-        ``transform(batch, progress)`` returns what is used in place of each batch of the first tensor; `progress`
-        rises from 0 at the first step to 1 after the last.
-    validate : callable, optional
-        ``validate(model)`` is called with the model in evaluation mode and returns a float for the history.
-
-    Returns
-    -------
-    History
-
-    Raises
-    ------
-    Diverged
-        If the loss of an epoch is infinite or not a number.
+    model : its parameters that require gradients are trained.
+    loss : ``loss(model, *batch)`` returns a scalar tensor.
+    tensors : a tuple of them, of equal length, on the model's device; a batch holds the same rows of each.
+    epochs, batch_size : an epoch is cut into batches of nearly equal size, none larger than `batch_size`.
+    learning_rate : the peak of the one-cycle schedule.
+    weight_decay : AdamW's, decoupled from the gradient.
+    seed : of the order of the images, of dropout and of noise.
+    transform : ``transform(batch, progress)`` returns what is used in place of each batch of the first tensor;
+        `progress` rises from 0 at the first step to 1 after the last.
+    validate : ``validate(model)``, with the model in evaluation mode, returns a float for the history.
     """
     torch.manual_seed(seed)
     device = tensors[0].device

@@ -45,17 +45,10 @@ def autoencoder(make, data, *, seed, n_images=None, loss=None, score=None, trans
                 learning_rate=2e-3, weight_decay=0.0):  # fmt: skip
     """Train an autoencoder on the first `n_images` training images (all unless told), without labels.
 
-    Parameters
-    ----------
-    make : callable
-        Returns the network, with the weights it starts from: a class, or a partial of one.
-    data : Dataset
-    loss : callable
-        ``loss(model, images)``; `training.reconstruction_loss` unless told.
-    score : callable
-        ``score(model, images)``; `metrics.reconstruction_error` unless told.
-    epochs, batch_size, learning_rate, weight_decay, transform
-        As in `training.train`. With no epochs the network stays as it was initialized.
+    `make()` returns the network, with the weights it starts from: a class, or a partial of one. `data` is a `Dataset`.
+    ``loss(model, images)`` is `training.reconstruction_loss` unless told, ``score(model, images)``
+    `metrics.reconstruction_error`. The rest is as in `training.train`; with no epochs the network stays as it was
+    initialized.
     """
     images = data.train.first(n_images or len(data.train)).images
     torch.manual_seed(seed)
@@ -102,23 +95,19 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
               learning_rate=1e-2, weight_decay=0.1):  # fmt: skip
     """Train a classifier on fixed inputs, of which the labelled images' are standardized by one common scale.
 
+    The model of the `Trained` that is returned takes inputs, not images.
+
     Parameters
     ----------
-    inputs : callable
-        ``inputs(data, seed)`` returns the function from images to inputs (n, n_inputs): `pixels`, or a partial of
+    inputs : ``inputs(data, seed)`` returns the function from images to inputs (n, n_inputs): `pixels`, or a partial of
         `pca` or `codes`, or another.
-    data : Dataset
-    head : callable
-        ``head(n_inputs)`` returns the classifier; `models.MLPClassifier` unless told.
-    loss : callable
-        ``loss(model, inputs, labels)``; `training.classification_loss` unless told.
-    n_labels : int
-        All training images unless told; drawn anew for each seed, equally many per class.
-    wrong_labels : float in [0, 1)
-        Share of the training labels that are wrong (`data.mislabel`). The training score then counts agreement with
-        the labels given, wrong ones included; validation and test labels stay right.
-    epochs, batch_size, learning_rate, weight_decay
-        As in `training.train`. The model of the `Trained` that is returned takes inputs, not images.
+    data : a `Dataset`.
+    head : ``head(n_inputs)`` returns the classifier; `models.MLPClassifier` unless told.
+    loss : ``loss(model, inputs, labels)``; `training.classification_loss` unless told.
+    n_labels : all training images unless told; drawn anew for each seed, equally many per class.
+    wrong_labels : share, in [0, 1), of the training labels that are wrong (`data.mislabel`). The training score then
+        counts agreement with the labels given, wrong ones included; validation and test labels stay right.
+    epochs, batch_size, learning_rate, weight_decay : as in `training.train`.
     """
     to_inputs, splits = inputs(data, seed), labelled(data, n_labels, wrong_labels, seed)
     n_inputs = to_inputs(data.test.images[:1]).shape[1]
@@ -139,15 +128,12 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
 
     Parameters
     ----------
-    make : callable
-        Returns the network; an `EncoderClassifier` where one of the next two is asked for.
-    start : experiment
-        An autoencoder whose weights encoder and decoder start from; its first layer is then fitted to the codes.
-    reconstruction_weight : float
-        Of the squared error per image beside the cross-entropy; with it, an epoch is a pass over all training images,
-        labelled or not. Without it, they are not reconstructed.
-    data, loss, n_labels, wrong_labels, epochs, batch_size, learning_rate, weight_decay
-        As in `on_inputs`.
+    make : ``make()`` returns the network; an `EncoderClassifier` where one of the next two is asked for.
+    start : an experiment, the autoencoder whose weights encoder and decoder start from; the classifier's first layer is
+        then fitted to the codes.
+    reconstruction_weight : of the squared error per image beside the cross-entropy; with it, an epoch is a pass over
+        all training images, labelled or not. Without it, they are not reconstructed.
+    data, loss, n_labels, wrong_labels, epochs, batch_size, learning_rate, weight_decay : as in `on_inputs`.
     """
     pretrained = runs.recall(start, seed).model if start else None
     splits = labelled(data, n_labels, wrong_labels, seed)
