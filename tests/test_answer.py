@@ -62,7 +62,7 @@ def answer(tmp_path, differences, accuracy, left_out=()):
             of_chapter.verdict(id, "A claim.", "a rule", of_part)
         of_chapter.save()
     execute(tmp_path)
-    entries = results.read(tmp_path, SETTINGS)["08_answer"]
+    entries = results.read(tmp_path)["08_answer"]
     return {entry["id"]: entry for entry in entries}, outputs(tmp_path)
 
 

@@ -155,6 +155,7 @@ def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypat
     import papermill
 
     monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
 
     path = ROOT / "notebooks" / "01_linear_autoencoder.ipynb"
     chosen = {"profile": "smoke", "seeds": 1, "latent_dim": 8, "device": "cpu", "out": str(tmp_path)}

@@ -215,7 +215,7 @@ def play(cell, number, until, out, change=("", "")):
 
 
 def test_a_method_is_added_to_chapter_4s_figure_in_one_place(smoke_report, tmp_path, monkeypatch):
-    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report / "cache"))
+    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report.with_name("smoke-cache")))
     mine = '"MLP on the upper half": partial(chapter.on_inputs, lambda data, seed: lambda x: x[:, :, :14].flatten(1)),'
     place = '    "joint": partial('
     with Kernel() as cell:
@@ -229,7 +229,7 @@ figure = plots.curves({name: 1 - table for name, table in accuracy.items()}, "la
 
 
 def test_own_clustering_and_own_pseudo_labels_in_chapter_6(smoke_report, tmp_path, monkeypatch):
-    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report / "cache"))
+    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report.with_name("smoke-cache")))
     with Kernel() as cell:
         play(cell, "06", "students = chapter.run(", tmp_path)
         shown = cell("""

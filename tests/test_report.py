@@ -487,7 +487,7 @@ def test_a_report_killed_midway_goes_on_where_it_was(tmp_path):
     number = notebooks.notebook_paths()[0].name[:2]
     cache, out = tmp_path / "cache", tmp_path / "out"
     arguments = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--only", number, "--out", out]
-    environment = os.environ | {"MNIST_AE_CACHE": str(cache)}
+    environment = os.environ | {"MNIST_AE_CACHE": str(cache), "LOKY_MAX_CPU_COUNT": "1"}
     with open(tmp_path / "log", "w") as log:
         first = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
         finished, deadline = {}, time.monotonic() + 300
