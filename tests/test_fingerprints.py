@@ -1,5 +1,6 @@
 """What the key of a remembered run follows, what it is blind to, and that it is the same in every process."""
 
+import dis
 import importlib
 import os
 import subprocess
@@ -55,9 +56,14 @@ def test_code_counts_and_what_stands_beside_it_does_not(old, new, noticed):
 
 
 def test_where_a_line_stands_in_a_branch_counts():
-    inside = defined("def f(x):\n    if x:\n        a(x)\n        b(x)\n", a=abs, b=abs)["f"]
-    behind = defined("def f(x):\n    if x:\n        a(x)\n    b(x)\n", a=abs, b=abs)["f"]
-    assert key(inside) != key(behind), "the instructions are the same but for where a jump leads"
+    after = "    a(x + 1)\n    a(x + 2)\n    return a(x + 3)\n"
+    inside, behind = (
+        defined(f"def f(x):\n    if x:\n        a(x)\n{indent}b(x)\n{after}", a=abs, b=abs)["f"]
+        for indent in ("        ", "    ")
+    )
+    names = [[i.opname for i in dis.get_instructions(f)] for f in (inside, behind)]
+    assert names[0] == names[1], "the instructions are the same but for where a jump leads"
+    assert key(inside) != key(behind)
 
 
 def test_globals_defaults_closures_and_attributes_count():
