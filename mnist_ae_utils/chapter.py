@@ -128,8 +128,9 @@ class Chapter:
         found = runs.run(several, seeds, self.device)
         keys = fingerprints.Fingerprints()
         for name, outcomes in found.items():
+            key = keys.key(several[name])
             for seed, seconds in zip(seeds, outcomes.seconds, strict=True):
-                self.results.training_seconds[keys.key(several[name]), seed] = seconds
+                self.results.training_seconds[key, seed] = seconds
         return found if several is experiments else found[""]
 
 

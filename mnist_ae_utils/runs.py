@@ -87,6 +87,7 @@ def run(experiments, seeds, device="cpu"):
     jobs = {(name, seed): cache_folder() / f"{keys[name]}-{seed}.run" for name in experiments for seed in seeds}
     done = {job: found for job, path in jobs.items() if (found := _read(path)) is not None}
     pending = [job for job in jobs if job not in done]
+    parts = {name: fingerprints.parts(experiments[name]) for name in dict.fromkeys(name for name, _ in pending)}
     free = psutil.virtual_memory().available // 2**30  # a worker takes up to a GiB
     workers = min(len(pending), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1
     os.environ.update(KEEP_FREED_MEMORY | os.environ)  # read by workers when they start; the user's own hold
@@ -97,7 +98,7 @@ def run(experiments, seeds, device="cpu"):
     in_worker = joblib.delayed(functools.partial(_in_worker, str(cache_folder()), _overridden()))
     with _Bar(len(jobs), len(done)) as bar:
         calls = [
-            in_worker(bar.file(name, seed), experiments[name], seed, keys[name], fingerprints.parts(experiments[name]))
+            in_worker(bar.file(name, seed), experiments[name], seed, keys[name], parts[name])
             for name, seed in pending
         ]
         with contextlib.closing(parallel(calls)) as contents:  # closed by an interrupt too, which stops the workers
