@@ -18,7 +18,7 @@ from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 # images, and how many strengths of each method it tries. "smoke" is for tests: it teaches nothing.
 PROFILES = {
     "smoke": dict(
-        dataset="uci-digits", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, epochs=2, min_steps=20,
+        dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, epochs=2, min_steps=20,
         umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1, overfit_effort=1, strengths=2,
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, epochs=6, min_steps=150,

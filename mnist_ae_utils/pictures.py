@@ -113,7 +113,7 @@ def from_folder(folder):
     small, or a class has too few; the message names it and the cure.
     """
     folder = data.given_path(folder).resolve()
-    classes = {sub.name: _visible(sub) for sub in _visible(folder) if sub.is_dir()}
+    classes = {sub.name: _visible(sub) for sub in _visible(folder) if os.path.isdir(sub)}
     empty = [name for name, paths in classes.items() if not paths]
     if empty or not 2 <= len(classes) <= 10:
         found = f"no pictures in {', '.join(empty)}" if empty else f"{len(classes)} sub-folders"
@@ -125,8 +125,8 @@ def from_folder(folder):
 
 
 def _visible(folder):
-    hidden = (".", "Thumbs.db", "desktop.ini", "__MACOSX")  # which operating systems leave there
-    return sorted(path for path in folder.glob("*") if not path.name.startswith(hidden))
+    left_there = ("Thumbs.db", "desktop.ini", "__MACOSX")  # by operating systems
+    return [path for path in data.entries(folder) if not path.name.startswith(left_there)]
 
 
 def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own images", class_names=None):
@@ -138,7 +138,9 @@ def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own
     and test images and labels the same. `name` is none of `data.DATASETS`; `class_names`, up to 10 str by label, are
     the digits unless told. A fifth of the images are held out for the test unless test images are given, and an eighth
     of the others for validation, both stratified. At least two classes are needed, with 10 images of each (8 if test
-    images are given). DataError if something is not so, or an image is blank; the message names the first such.
+    images are given). DataError if something is not so, an image is blank, or all are the same; the message names the
+    first such. What can be right but seldom is, the `notice` says: a class without images, ink and paper swapped, or
+    faint ink.
     """
     names = (*(class_names or ()), *"0123456789"[len(class_names or ()) :])
     if name in data.DATASETS or len(names) > 10:
@@ -151,12 +153,27 @@ def from_arrays(images, labels, test_images=None, test_labels=None, *, name="own
     if few or np.count_nonzero(counts) < 2:
         found = ", ".join(few) or "others of no class"
         raise DataError(f"two or more classes, and at least {least} images of each, are needed; there are {found}")
+    if (arrays[0] == arrays[0][0]).all():
+        raise DataError(f"all {len(arrays[0]):,} images are the same: give the images themselves")
+    notice = " ".join([OWN_IMAGES, *_doubts(arrays, class_names or names)])
     checksum = data.checksum_of(arrays)
     if len(arrays) == 2:
         parts = train_test_split(*arrays, test_size=0.2, stratify=arrays[1], random_state=0)
         arrays = *parts[::2], *parts[1::2]  # images and labels, then those of the test
     n_validation = -(-len(arrays[0]) // 8)  # rounded up
-    return replace(data.split_dataset(name, "arrays", checksum, *arrays, n_validation, names), notice=OWN_IMAGES)
+    return replace(data.split_dataset(name, "arrays", checksum, *arrays, n_validation, names), notice=notice)
+
+
+def _doubts(arrays, names):
+    """A sentence for each thing that can be right, but seldom is."""
+    pixels = arrays[0]
+    for what, labels in zip(("images", "test images"), arrays[1::2], strict=False):
+        if absent := [str(name) for label, name in enumerate(names) if label not in labels]:
+            yield f"There are no {what} of {', '.join(absent)}."
+    if np.median(pixels[:, [0, -1]]) > 127:
+        yield "Their edges are bright, and ought to be paper, 0: are ink and paper swapped?"
+    if pixels.max() < 64:
+        yield f"Their brightest pixel is {pixels.max()} of 255: have they been scaled twice?"
 
 
 def _own(images, labels, what):
@@ -176,7 +193,8 @@ def _own(images, labels, what):
         images = np.concatenate([_framed(picture, f"{what}[{i}]").numpy() for i, picture in pictures])
     top = 255 if images.dtype.kind in "iu" and images.max() > 1 else 1
     low, high = images.min((1, 2)), images.max((1, 2))
-    for i in np.flatnonzero(~((low >= 0) & (high <= top) & (low < high))):  # NaN is none of these
+    differ = np.round(low * (255 / top)) < np.round(high * (255 / top))  # also once they are stored
+    for i in np.flatnonzero(~((low >= 0) & (high <= top) & differ)):  # NaN is none of these
         found = f"{what}[{i}] has pixels from {low[i]} to {high[i]}"
         raise DataError(f"{found}: they must lie between 0 (paper) and {top} (ink) and differ. Mend or remove it.")
     return [np.round(images * (255 / top)).astype(np.uint8), labels.astype(np.uint8)]
@@ -185,6 +203,6 @@ def _own(images, labels, what):
 def load(dataset, device="cpu"):
     """A dataset by its name (`data.load`), of a folder of pictures (`from_folder`), or one made before."""
     is_text = isinstance(dataset, str) and dataset not in (*data.DATASETS, "")
-    if isinstance(dataset, os.PathLike) or (is_text and data.given_path(dataset).is_dir()):
+    if isinstance(dataset, os.PathLike) or (is_text and os.path.isdir(data.given_path(dataset))):
         dataset = from_folder(dataset)
     return dataset.to(device) if isinstance(dataset, data.Dataset) else data.load(dataset, device)

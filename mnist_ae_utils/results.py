@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 
@@ -72,15 +73,25 @@ def read(out):
 
     ValueError for a file that is damaged; it says which notebook to run again.
     """
-    return {path.stem: _load(path)["results"] for path in sorted(Path(out, "results").glob("[0-9]*.json"))}
+    return {path.stem: load(path)["results"] for path in sorted(Path(out, "results").glob("[0-9]*.json"))}
 
 
-def _load(path):
+def load(path):
+    """What `write` wrote: a dict of made_with and results. ValueError if it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {key: content[key] for key in ("made_with", "results")}
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({error!r}): delete it and run notebook {path.stem} again") from None
+
+
+def write(out, notebook, made_with, entries):
+    """Write ``<out>/results/<notebook>.json``, whole or not at all, and return its path."""
+    path = Path(out, "results", f"{notebook}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({"made_with": made_with, "results": entries}, indent=1) + "\n", encoding="utf-8")
+    return part.replace(path)
 
 
 def differing(of, made_with):
@@ -100,21 +111,24 @@ class Results:
         self.notebook, self.made_with, self.out, self.entries = notebook, made_with, Path(out), []
         self.training_seconds = {}  # by training, remembered ones too
 
-    def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None, headline=None):
+    def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None, headline=None,
+            shown=None):  # fmt: skip
         """Record one measured quantity; NaN or None among `per_seed` stands for a run that diverged.
 
         An `id` such as "conv_ae.reconstruction_error" names the entry, together with the `split` ("train",
         "validation" or "test") and `n_labels`; recorded again, as when a cell is run a second time, it replaces the
         earlier one. `per_seed` is a float or several, such as a column of `Runs.scores`, `reference` a published value
-        and its source; with a `headline`, in words what is measured, the report shows the entry in its table of
-        results. Returns the entry; its value is the mean over seeds, and None if a seed diverged.
+        and its source. With a `headline`, in words what is measured, the report's first page shows the entry, at the
+        place `shown`: among the "results" unless told "speed"; "cost" needs no headline. Returns the entry; its value
+        is the mean over seeds, and None if a seed diverged.
         """
         per_seed = _numbers(per_seed)
         if diverged := per_seed.count(None):
             note = "; ".join(filter(None, [note, f"diverged in {diverged} of {len(per_seed)} seeds"]))
         value, interval = (None, None) if diverged else confidence_interval(per_seed)
         more = {"reference": reference and {"value": float(reference[0]), "source": reference[1]}}
-        more |= {"headline": headline} if headline else {}
+        shown = shown or ("results" if headline else None)
+        more |= {key: text for key, text in {"headline": headline, "shown": shown}.items() if text}
         return self._record(id, value, interval, per_seed, unit, split, n_labels, note, **more)
 
     def verdict(self, id, claim, rule, differences, *, margin=0.0, split="test", n_labels=None):
@@ -142,17 +156,19 @@ class Results:
             entry["value"], entry["p"] = (decided if p < 0.05 else "undecided"), float(p)
             entry["note"] = f"p adjusted for {len(family)} verdicts (Holm)"
 
-    def combined(self, id, claim, verdict_ids, among=()):
+    def combined(self, id, claim, verdict_ids, among=(), **shown):
         """Record one verdict for the verdicts under `verdict_ids`, recorded here or `among` other notebooks' entries.
 
-        It is found by `combine`, and undecided if any of them is missing. Returns the entry.
+        It is found by `combine`, and undecided if any of them is missing. With ``shown="claims"`` and a `headline`, or
+        ``shown="answer"``, the report's first page shows it, as a claim or as its answer. Returns the entry.
         """
         parts = [e for e in (*self.entries, *among) if e["unit"] == "verdict" and e["id"] in verdict_ids]
         complete = parts and set(verdict_ids) <= {e["id"] for e in parts}
         value = combine(e["value"] for e in parts) if complete else "undecided"
         names = ", ".join(dict.fromkeys(e["id"] for e in parts))
         rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"
-        return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, margin=None, p=None)
+        return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, margin=None, p=None,
+                            **shown)  # fmt: skip
 
     def _record(self, id, value, interval, per_seed, unit, split, n_labels, note=None, **more):
         entry = {
@@ -165,9 +181,12 @@ class Results:
         return entry
 
     def check_folder(self):
-        """Raise ValueError if other notebooks' results there were made with another profile, other seeds or data."""
+        """Raise ValueError if other notebooks' results there were made with another profile, other seeds or data.
+
+        And if a file has the name of these results, but holds something else.
+        """
         for path in sorted((self.out / "results").glob("[0-9]*.json")):
-            if path.stem != self.notebook and (of := _load(path)["made_with"]) != self.made_with:
+            if (of := load(path)["made_with"]) != self.made_with and path.stem != self.notebook:
                 found = f"results made with {differing(of, self.made_with)} ({path.name})"
                 raise ValueError(f"{self.out} holds {found}: name another folder with `out`")
 
@@ -177,14 +196,10 @@ class Results:
         If there were trainings, their seconds are an entry too: what the results cost, whatever was remembered.
         """
         self.check_folder()
-        path = self.out / "results" / f"{self.notebook}.json"
         if self.training_seconds:
             seconds, note = sum(self.training_seconds.values()), f"{len(self.training_seconds)} of them"
-            self.add("trainings.seconds", seconds, "seconds", split="train", note=note)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"made_with": self.made_with, "results": self.entries}, indent=1) + "\n")
-        return part.replace(path)
+            self.add("trainings.seconds", seconds, "seconds", split="train", note=note, shown="cost")
+        return write(self.out, self.notebook, self.made_with, self.entries)
 
 
 def _numbers(values):

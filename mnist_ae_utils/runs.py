@@ -7,8 +7,10 @@ notebook. One that rests on another takes it as an argument and gets its outcome
 import contextlib
 import functools
 import inspect
+import multiprocessing
 import os
 import pickle
+import re
 import sys
 import tempfile
 import threading
@@ -20,12 +22,13 @@ from pathlib import Path
 import cloudpickle  # with which joblib, too, sends the classes of a notebook to its workers
 import joblib
 import pandas as pd
-import psutil
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
-from mnist_ae_utils import data, training
+from mnist_ae_utils import machine, training
 from mnist_ae_utils.fingerprints import Fingerprints
+from mnist_ae_utils.machine import cache_folder
 
 # Settings of the GNU C library for the workers: what a training step frees is kept for the next one. Otherwise it goes
 # back to the kernel, which clears every page before it gives it out again; convolutions take a quarter longer so.
@@ -88,23 +91,33 @@ def run(experiments, seeds, device="cpu"):
     done = {job: found for job, path in jobs.items() if (found := _read(path)) is not None}
     pending = [job for job in jobs if job not in done]
     parts = {name: fingerprints.parts(experiments[name]) for name in dict.fromkeys(name for name, _ in pending)}
-    free = psutil.virtual_memory().available // 2**30  # a worker takes up to a GiB
+    free = machine.memory()[1] // 2**30  # a worker takes up to a GiB
     workers = min(len(pending), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1
     os.environ.update(KEEP_FREED_MEMORY | os.environ)  # read by workers when they start; the user's own hold
     # Copy-on-write: a worker may write into its arrays, which it shares with the others, without anybody noticing.
-    parallel = joblib.Parallel(max(1, workers), return_as="generator", mmap_mode="c")
+    watching = {"initializer": machine.end_with, "initargs": (os.getpid(),)}
+    parallel = joblib.Parallel(max(1, workers), return_as="generator", mmap_mode="c", **watching)
     # joblib reports that it replaced workers that grew large, although no job is lost, and what an interrupt leaves.
-    warnings.filterwarnings("ignore", r"A worker stopped while some jobs|\d+ tasks have been successfully", UserWarning)
+    warnings.filterwarnings("ignore", r"A worker stopped while some jobs|\d+ tasks (have been|which were)", UserWarning)
     in_worker = joblib.delayed(functools.partial(_in_worker, str(cache_folder()), _overridden()))
     with _Bar(len(jobs), len(done)) as bar:
         calls = [
             in_worker(bar.file(name, seed), experiments[name], seed, keys[name], parts[name])
             for name, seed in pending
         ]
-        with contextlib.closing(parallel(calls)) as contents:  # closed by an interrupt too, which stops the workers
-            for job, content in zip(pending, contents, strict=True):
-                done[job] = pickle.loads(content)
-                bar.finished(*job)
+        try:
+            with contextlib.closing(parallel(calls)) as contents:  # closed by an interrupt too, which stops the workers
+                for job, content in zip(pending, contents, strict=True):
+                    done[job] = pickle.loads(content)
+                    bar.finished(*job)
+                    if not jobs[job].exists():
+                        _keep(content, jobs[job])
+        except TerminatedWorkerError as error:
+            how = re.search(r"\{(.+)\}", str(error))
+            raise RuntimeError(
+                f"a worker process was killed{f' ({how[1]})' if how else ''}, most likely because memory ran out. What "
+                "is finished is kept: close other programs, or set LOKY_MAX_CPU_COUNT=1, and run the cell again."
+            ) from None
     found = {name: [done[name, seed] for seed in seeds] for name in experiments}
     return Runs({name: Outcomes([o for o, _ in of], seeds, [s for _, s in of]) for name, of in found.items()})
 
@@ -192,11 +205,6 @@ def _recall(experiment, seed):
     return found
 
 
-def cache_folder():
-    """Where runs are remembered: $MNIST_AE_CACHE, if relative in the project's folder; else `.cache` there."""
-    return data.PROJECT_ROOT / Path(os.environ.get("MNIST_AE_CACHE") or ".cache").expanduser()
-
-
 def _read(path):
     """What `_keep` kept; None where there is nothing, or nothing whole."""
     try:
@@ -220,7 +228,13 @@ def _keep(content, path):
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        warnings.warn(f"a finished run could not be kept in {path.parent}: {error}", stacklevel=2)
+        if multiprocessing.current_process().name == "MainProcess":  # for a worker `run` tries again
+            _warn_once(f"finished runs cannot be kept in {path.parent} and are made again: {error.strerror or error}")
+
+
+@functools.cache
+def _warn_once(text):
+    warnings.warn(text, stacklevel=3)
 
 
 def progress(iterable, total, unit):

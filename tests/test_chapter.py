@@ -22,16 +22,16 @@ def chapter(tmp_path):
 
 def test_the_profiles_parameters_and_their_limits():
     chapter = chapters.begin("01_x", "smoke", seeds=1)
-    assert chapter.data.name == "uci-digits" and chapter.seeds == chapter.sweep_seeds == [0]
+    assert chapter.data.name == "mnist-5000" and chapter.seeds == chapter.sweep_seeds == [0]
     assert len(chapter.data.train) == chapters.PROFILES["smoke"]["train_images"]
-    full = chapters.begin("01_x", "full", "uci-digits")
+    full = chapters.begin("01_x", "full", "mnist-5000")
     assert len(full.seeds) == len(full.sweep_seeds) == 5, "verdicts of the full report rest on five seeds"
     assert len(full.trial_seeds) == 3, "what only explores takes three"
     for arguments, allowed in [
         ({"profile": "fast"}, "use one of quick, full"),
         ({"profile": "smoke", "seeds": 0}, "at least 1"),
         ({"profile": "smoke", "device": "tpu"}, "use one of auto, cpu"),
-        ({"profile": "smoke", "dataset": "cifar"}, "uci-digits"),
+        ({"profile": "smoke", "dataset": "cifar"}, "mnist-5000"),
     ]:
         with pytest.raises((ValueError, data.DataError), match=allowed):
             chapters.begin("01_x", **arguments)
@@ -39,7 +39,7 @@ def test_the_profiles_parameters_and_their_limits():
 
 def test_the_profile_and_the_data_decide_where_results_go(tmp_path):
     reports = data.PROJECT_ROOT / "reports"
-    assert chapters.begin("01_x", "smoke").results.out == reports / "smoke-uci-digits"
+    assert chapters.begin("01_x", "smoke").results.out == reports / "smoke-mnist-5000"
     assert chapters.report_folder("quick", "mnist") == reports / "quick"
     assert chapters.begin("01_x", "smoke", out=tmp_path).results.out == tmp_path, "`out` alone overrides"
 
@@ -49,7 +49,7 @@ def test_results_of_another_profile_data_or_seeds_do_not_mix(tmp_path):
     chapters.begin("02_y", "smoke", out=tmp_path).results.save()
     for other, says in (
         ({"seeds": 1}, "seeds 2 instead of 1"),
-        ({"profile": "full", "dataset": "uci-digits"}, "'smoke' instead"),
+        ({"profile": "full", "dataset": "mnist-5000"}, "'smoke' instead"),
     ):
         with pytest.raises(ValueError, match=f"{says}.*name another folder with `out`"):
             chapters.begin("02_y", **{"profile": "smoke"} | other, out=tmp_path).results.save()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import signal
 import subprocess
 import sys
 import warnings
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mnist_ae_utils import __main__, chapter, data
-from mnist_ae_utils.report import benchmark, notebooks
+from mnist_ae_utils.report import folder
 from mnist_ae_utils.report import command as cli
+from mnist_ae_utils.report import run as making
 
 
 def run(capsys, *arguments):
@@ -27,13 +29,15 @@ def run(capsys, *arguments):
     "arguments, message",
     [
         (["report", "--profile", "fast"], "invalid choice: 'fast' (choose from quick, full)"),
-        (["report", "--dataset", "cifar"], "choose from auto, mnist, fashion-mnist, kmnist, uci-digits"),
+        (["report", "--dataset", "cifar"], "choose from auto, mnist, fashion-mnist, kmnist, mnist-5000, uci-digits"),
         (["report", "--device", "tpu"], "choose from auto, cpu, cuda, mps"),
         (["report", "--seeds", "0"], "'0' is not a whole number from 1 to 100"),
         (["report", "--seeds", "many"], "'many' is not a whole number from 1 to 100"),
         (["report", "--only", "77"], "no notebook 77: use one or more of "),
         (["data", "--dataset", "cifar"], "choose from auto, mnist"),
-        (["reprot"], "choose from report, data, bench"),
+        (["report", "--out", "~nobody-of-this-name/x"], "that home folder is not known here; write the path out"),
+        (["report", "--start-timeout", "0"], "'0' is not a whole number from 1 to 86,400"),
+        (["reprot"], "choose from report, check, book, data"),
         ([], "required: command"),
         (["report", "--sed", "3"], "unrecognized arguments: --sed 3"),
     ],
@@ -43,6 +47,23 @@ def test_a_wrong_argument_gets_one_line_that_says_what_is_allowed(capsys, argume
     assert code == 2
     assert message in error.replace("', '", ", ").replace("from '", "from ") and "smoke" not in error
     assert error.count("\n") == 1
+
+
+def test_a_command_under_nohup_stays_when_the_terminal_goes(capsys, monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        cli.main(["data", "--dataset", "uci-digits"])
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == cli._stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("name", ["check", "book"])
+def test_where_there_is_no_report_it_is_said_how_to_make_one(capsys, tmp_path, name):
+    code, error = run(capsys, name, "--out", str(tmp_path / "x"))
+    assert code == 1 and error.startswith(f"mnist-ae: there is no report in {tmp_path / 'x'}: make one with")
+    assert error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
@@ -55,55 +76,49 @@ def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
     "error, message",
     [
         (data.DataError("train-images is damaged. Delete it."), "train-images is damaged. Delete it."),
-        (notebooks.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
-        (OSError(errno.ENOSPC, "No space left on device", "reports/x"), "reports/x: No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied"),
+        (folder.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
+        (OSError(errno.ENOSPC, "No space left on device", "reports/x"), "reports/x: No space left on device. Mend that"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied. Mend that"),
     ],
 )
 def test_a_failure_is_one_line_and_no_traceback(capsys, monkeypatch, error, message):
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(cli, "run", fail)
+    monkeypatch.setattr(making, "report", fail)
     code, text = run(capsys, "report")
     assert code == 1
-    assert text == f"mnist-ae: {message}\n"
+    assert text.startswith(f"mnist-ae: {message}") and text.count("\n") == 1
 
 
 def test_an_interruption_is_130(capsys, monkeypatch):
-    def interrupt(*arguments):
+    def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run", interrupt)
+    monkeypatch.setattr(making, "report", interrupt)
     code, text = run(capsys, "report")
-    assert code == 130 and "reuses the trainings that are finished" in text and "Traceback" not in text
+    assert code == 130 and "the same command goes on where it was" in text and "Traceback" not in text
 
 
 def test_what_is_asked_for_reaches_the_report(monkeypatch):
     calls = []
-    monkeypatch.setattr(cli, "run", lambda *arguments: calls.append(arguments) or 0)
+    monkeypatch.setattr(making, "report", lambda *arguments, start_timeout: calls.append((*arguments, start_timeout)) or 0)
     assert __main__.main(["report"]) == 0
     assert cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist", "--only", "02"]) == 0
-    assert cli.main(["report", "--profile", "smoke", "--out", "elsewhere", "--device", "cpu"]) == 0
-    assert calls[0] == ("quick", None, "auto", None, "auto", None)
-    assert calls[1] == ("full", ["02"], "kmnist", 3, "auto", None)
-    assert calls[2] == ("smoke", None, "auto", None, "cpu", Path("elsewhere"))
-
-
-def test_the_benchmark_is_told_where_to_go_and_says_where_it_went(capsys, monkeypatch):
-    monkeypatch.setattr(benchmark, "run", lambda *arguments: arguments)
-    assert cli.main(["bench", "--out", "elsewhere", "--device", "cpu"]) == 0
-    assert capsys.readouterr().out == f"written to {(Path('elsewhere'), 'auto', 'cpu')}\n"
+    assert cli.main(["report", "--profile", "smoke", "--out", "~/x", "--device", "cpu", "--start-timeout", "9"]) == 0
+    assert calls[0] == ("quick", None, "auto", None, "auto", None, 300)
+    assert calls[1] == ("full", ["02"], "kmnist", 3, "auto", None, 300)
+    assert calls[2] == ("smoke", None, "auto", None, "cpu", Path.home() / "x", 9)
 
 
 def test_data_says_where_they_come_from(capsys):
-    assert cli.main(["data", "--dataset", "uci-digits"]) == 0
+    assert cli.main(["data", "--dataset", "mnist-5000"]) == 0
     said = capsys.readouterr().out
-    assert "uci-digits" in said and "NOT MNIST" in said
+    assert "mnist-5000" in said and "NOT ALL OF MNIST" in said
 
 
 def test_a_fallback_is_announced_once_and_without_a_source_path(capsys, monkeypatch):
-    fallback = dataclasses.replace(data.load("uci-digits"), notice="THIS IS NOT MNIST: no network.")
+    fallback = dataclasses.replace(data.load("mnist-5000"), notice="THIS IS NOT ALL OF MNIST: no network.")
 
     def load(name):
         warnings.warn("the folder has no files", stacklevel=2)
@@ -114,7 +129,7 @@ def test_a_fallback_is_announced_once_and_without_a_source_path(capsys, monkeypa
     assert cli.main(["data"]) == 0
     said = capsys.readouterr()
     assert said.err == "Note: the folder has no files\n"
-    assert said.out.count("NOT MNIST") == 1
+    assert said.out.count("NOT ALL OF MNIST") == 1
 
 
 def test_choices_are_those_of_the_package():

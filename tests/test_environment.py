@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import mnist_ae_utils
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
@@ -27,19 +29,21 @@ def pins(lines):
     return {match[1].lower().replace("_", "-"): match[2] for match in found if match}
 
 
-DIRECT = pins(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+EXTRAS = PROJECT["optional-dependencies"]
+DIRECT = pins(PROJECT["dependencies"] + EXTRAS["test"])
+INSTALLER = pins(EXTRAS["install"])
 
 
 def test_every_direct_dependency_is_pinned_and_says_why_it_is_there():
-    assert len(DIRECT) == len(PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+    assert len(DIRECT | INSTALLER) == len(PROJECT["dependencies"] + EXTRAS["test"] + EXTRAS["install"])
     lines = [line for line in (ROOT / "pyproject.toml").read_text().splitlines() if re.match(r'  "[\w.-]+==', line)]
-    assert len(lines) == len(DIRECT)
+    assert len(lines) == len(DIRECT | INSTALLER)
     assert all(re.search(r'", +# \w+', line) for line in lines)
 
 
 def test_lock_holds_every_direct_dependency_with_hashes():
     locked = pins(LOCK.splitlines())
-    assert {name: locked.get(name) for name in DIRECT} == DIRECT
+    assert {name: locked.get(name) for name in DIRECT | INSTALLER} == DIRECT | INSTALLER
     for requirement in re.split(r"\n(?=[a-z0-9])", LOCK)[1:]:
         assert "--hash=sha256:" in requirement, requirement.splitlines()[0]
 
@@ -50,7 +54,13 @@ def test_conda_environment_is_the_same():
     assert PROJECT["requires-python"] == ">=3.11"
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pyproject.toml", "environment.yml", "requirements.lock", "install.py", "Makefile", ".ci/run",
+        ".github/workflows/pages.yml",
+    ],
+)  # fmt: skip
 def test_no_file_of_the_environment_names_an_address(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.search(
@@ -60,6 +70,13 @@ def test_no_file_of_the_environment_names_an_address(name):
 
 def test_installed_versions_are_the_pinned_ones():
     assert {name: metadata.version(name).split("+")[0] for name in DIRECT} == DIRECT
+
+
+def test_the_version_is_the_same_wherever_it_stands():
+    version = PROJECT["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## {version} - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert mnist_ae_utils.__version__ == version
 
 
 def imported_modules():

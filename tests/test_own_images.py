@@ -271,6 +271,8 @@ BAD_ARRAYS = {
     "images[3] has pixels from nan to nan": with_pixel(np.nan),
     "images[3] has pixels from 2.0 to 2.0": with_pixel(2),
     "images[3] has pixels from 0.0 to 0.0: they must lie between 0 (paper) and 1 (ink) and differ": with_pixel(0),
+    "images[0] has pixels from 0.0 to 1.5": lambda i, k: (i / 255**3, k),
+    "all 500 images are the same": lambda i, k: (i[:1].repeat(500, 0), k),
     "images[0] has pixels from -": lambda i, k: (i / 255.0 - 0.1, k),
     "images[0] has pixels from 0.0 to 25": lambda i, k: (i.astype(float), k),
     "must be numbers of shape (n, 28, 28), (n, h, w) or (n, h, w, 3), got (500, 784)": lambda i, k: (
@@ -299,6 +301,25 @@ def test_bad_names_and_test_images_are_one_clear_error(arrays):
         pictures.from_arrays(*arrays, arrays[0])
     with pytest.raises(DataError, match="test_images must be numbers"):
         pictures.from_arrays(*arrays, None, arrays[1])
+
+
+def test_what_is_valid_and_seldom_right_is_said(arrays, digits):
+    images, labels = arrays
+    plain = pictures.from_arrays(images, labels).notice
+    assert plain == pictures.OWN_IMAGES == pictures.from_arrays(1.0 * (images > 127), labels, images, labels).notice
+    some = labels > 1
+
+    def said(*args, **settings):
+        return pictures.from_arrays(*args, **settings).notice.removeprefix(plain).strip()
+
+    assert said(images[some], labels[some]) == "There are no images of 0, 1."
+    assert said(images, labels, images[some], labels[some]) == "There are no test images of 0, 1."
+    cats_and_dogs = images[labels < 2], labels[labels < 2]
+    assert said(*cats_and_dogs, class_names=["cat", "dog"]) == ""
+    assert said(*cats_and_dogs, class_names=["cat", "dog", "bird"]) == "There are no images of bird."
+    assert "ink and paper swapped?" in said(255 - images, labels)
+    assert "brightest pixel is 15 of 255" in said(images // 16, labels)
+    assert "brightest pixel is 1 of 255" in said(images / 255**2, labels)
 
 
 # ------------------------------------------------------------------------------------------------ folders
@@ -347,7 +368,9 @@ def test_named_classes_are_numbered_by_the_alphabet(folder):
     for name in ("ace", "nought"):
         (folder / name).rename(folder / {"ace": "1", "nought": "8"}[name])
     shutil.rmtree(folder / "two")
-    assert sorted(pictures.from_folder(folder).train.labels.unique().tolist()) == [1, 8], "digits are their own labels"
+    own = pictures.from_folder(folder)
+    assert sorted(own.train.labels.unique().tolist()) == [1, 8], "digits are their own labels"
+    assert own.notice.endswith("There are no images of 0, 2, 3, 4, 5, 6, 7, 9.")
 
 
 def spoil(path, content):

@@ -211,7 +211,7 @@ def play(cell, number, until, out, change=("", "")):
         shown = cell(source.replace(*change) if change[0] else source)
         assert "Error: " not in shown, f"{source}\n{shown}"
         if i == 0:  # the parameters
-            cell(f'profile, dataset, device, out = "smoke", "uci-digits", "cpu", {str(out)!r}')
+            cell(f'profile, dataset, device, out = "smoke", "mnist-5000", "cpu", {str(out)!r}')
 
 
 def test_a_method_is_added_to_chapter_4s_figure_in_one_place(smoke_report, tmp_path, monkeypatch):

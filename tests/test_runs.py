@@ -1,5 +1,8 @@
 """Runs: remembered, never stale, made again when damaged, the same in any process; refused when they make no sense."""
 
+import os
+import signal
+import threading
 import time
 import warnings
 from functools import partial
@@ -8,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mnist_ae_utils import data, metrics, models, runs, training, trainings
+from mnist_ae_utils import data, machine, metrics, models, runs, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -105,8 +108,28 @@ def test_a_run_that_cannot_be_kept_is_returned_all_the_same(digits, cache):
     cache.write_text("a file where the folder should be")
     with pytest.warns(UserWarning) as caught:
         trained = runs.recall(dense(digits), 0)
-    assert ["could not be kept" in str(warning.message) for warning in caught] == [True]
+    assert ["cannot be kept" in str(warning.message) for warning in caught] == [True]
     assert trained.scores["test"] > 0
+
+
+def test_runs_that_cannot_be_kept_are_said_once_whichever_process_makes_them(cache, capfd):
+    cache.write_text("a file where the folder should be")
+    with pytest.warns(UserWarning) as caught:
+        for n_runs in (3, 1):
+            found = runs.run({n: partial(noted, n) for n in range(n_runs)}, [0])
+            assert [outcomes.first for outcomes in found.values()] == list(range(n_runs))
+    (said,) = [str(warning.message) for warning in caught]
+    assert said.startswith(f"finished runs cannot be kept in {cache} and are made again: ") and ".part" not in said
+    assert "cannot be kept" not in capfd.readouterr().err, "workers say nothing"
+
+
+def threads(n, *, seed):
+    return os.getpid(), [thread.name for thread in threading.enumerate()]
+
+
+def test_workers_watch_the_process_that_started_them():
+    for ((process, names),) in runs.run({n: partial(threads, n) for n in range(2)}, [0]).values():
+        assert process == os.getpid() or machine.end_with.__name__ in names
 
 
 def test_an_interrupt_stops_the_workers(digits, cache, monkeypatch):
@@ -122,6 +145,22 @@ def test_an_interrupt_stops_the_workers(digits, cache, monkeypatch):
     finished = len(list(cache.glob("*.run")))
     time.sleep(2)
     assert len(list(cache.glob("*.run"))) == finished < 8
+
+
+def kills_its_worker(kernel, n_kept, *, seed):
+    while len(list(runs.cache_folder().glob("*.run"))) < n_kept:
+        time.sleep(0.02)
+    if os.getpid() == kernel:
+        pytest.skip("there are no workers on a machine with one core")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_named_and_what_is_finished_is_kept():
+    fine = {n: partial(noted, n) for n in (1, 2, 3)}
+    with pytest.raises(RuntimeError, match=r"killed .*memory.* finished is kept: .*run the cell again\.$"):
+        runs.run(fine | {"killed": partial(kills_its_worker, os.getpid(), 3)}, [0])
+    assert [outcomes.first for outcomes in runs.run(fine, [0]).values()] == [1, 2, 3]
+    assert sorted(calls()) == ["1 with 0", "2 with 0", "3 with 0"]
 
 
 def test_parallel_runs_equal_single_ones_and_come_in_order_as_a_table(digits):

@@ -16,7 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from stub_notebooks import SETTING, entry, verdict, write_notebook
 
-from mnist_ae_utils.report import command
+from mnist_ae_utils.report import run
 
 MATHEMATICS = r"""## Mathematics
 
@@ -48,8 +48,8 @@ def book(request, tmp_path_factory):
     write_notebook(folder, "01_stub", CELLS, entries=entries)
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "prepare", lambda *arguments: SETTING)
-        command.run(out=out, folder=folder)
+        patch.setattr(run, "prepare", lambda *arguments: SETTING)
+        run.report(out=out, source=folder)
     return out / "html"
 
 

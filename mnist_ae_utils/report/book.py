@@ -1,4 +1,4 @@
-"""The book: Sphinx renders the first page and the executed notebooks; some of their figures go into the README."""
+"""The book: Sphinx renders the first page and the executed notebooks of a report, without running anything."""
 
 import base64
 import os
@@ -8,46 +8,70 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_ae_utils.report import page
-from mnist_ae_utils.report.notebooks import ReportError
+from mnist_ae_utils.report import folder
+from mnist_ae_utils.report.folder import ReportError
 
 SITE = Path(__file__).resolve().parent / "site"
 
 
-def save_tagged_figures(out):
-    """Write the figures of the cells tagged `readme-figure` to ``<out>/figures/<notebook>.png``, for the README."""
+def tagged_figures(notebooks):
+    """{file name: PNG} of the cells tagged `readme-figure` in the executed notebooks of a folder, one a notebook."""
     import nbformat
 
-    (out / "figures").mkdir(exist_ok=True)
-    for path in sorted((out / "notebooks").glob("*.ipynb")):
+    figures = {}
+    for path in sorted(notebooks.glob("*.ipynb")):
         for cell in nbformat.read(path, as_version=4).cells:
             if "readme-figure" in cell.metadata.get("tags", []):
-                images = [o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})]
-                if images:
-                    (out / "figures" / f"{path.stem}.png").write_bytes(base64.b64decode(images[0]))
+                for image in (o.data["image/png"] for o in cell.outputs if "image/png" in o.get("data", {})):
+                    figures.setdefault(f"{path.stem}.png", base64.b64decode(image))
+    return figures
 
 
-def render(out, results):
-    """Write ``<out>/README.md``, and ``<out>/html`` from it and the executed notebooks (Sphinx, in a work folder)."""
-    front = page.page(results)
-    (out / "README.md").write_text(front, encoding="utf-8")
-    with tempfile.TemporaryDirectory() as work:
-        source, html = Path(work) / "source", Path(work) / "html"
+def sources(out):
+    """The files of a report that its book is made of."""
+    return [out / "README.md", out / "results.json", *sorted((out / "notebooks").glob("*.ipynb"))]
+
+
+def render(out):
+    """Write ``<out>/html`` from the report in the folder `out`; return the path of its first page.
+
+    It takes the place of the earlier book at once, when it is whole. Raises ReportError if there is no report, Sphinx
+    fails, or ``html`` holds files of somebody else.
+    """
+    html, work, old = out / "html", out / ".new-book", out / ".old-book"
+    new = work / "html"
+    if not (out / "results.json").exists():
+        raise folder.missing(out)
+    folder.refuse_files_of_others(html, folder.files_in(html))
+    for left in (work, old):  # by a command that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        source = Path(temporary) / "source"
         shutil.copytree(SITE, source)
         (source / "notebooks").mkdir()
-        paths = [out / "notebooks" / f"{name}.ipynb" for name in sorted(results["header"]["notebooks"])]
-        paths = [path for path in paths if path.exists()]
-        for path in paths:
+        first, results, *notebooks = sources(out)
+        shutil.copy(results, source)  # which the first page links to
+        for path in notebooks:
             shutil.copy(path, source / "notebooks")
-        chapters = "\n".join(f"notebooks/{path.stem}" for path in paths)
-        (source / "index.md").write_text(f"{front}\n```{{toctree}}\n:hidden:\n\n{chapters}\n```\n", encoding="utf-8")
-        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(Path(work) / "doctrees"), source, html]
-        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
+        chapters = "\n".join(f"notebooks/{path.stem}" for path in notebooks)
+        index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{chapters}\n```\n"
+        (source / "index.md").write_text(index, encoding="utf-8")
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]
+        # Sphinx stops at a locale that is not installed; it needs none.
+        neutral = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=neutral)
         messages = done.stderr.replace(str(source) + os.sep, "").strip()
         if done.returncode != 0:
+            shutil.rmtree(work, ignore_errors=True)
             raise ReportError(f"the book could not be rendered: {messages or done.stdout.strip()}")
         if messages:
             print(messages, file=sys.stderr)
-        if (out / "html").exists():  # what cannot be removed is an error: the new book would be moved into the old one
-            shutil.rmtree(out / "html")
-        shutil.move(html, out / "html")
+    (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore
+    shutil.copy(results, new / "results.json")
+    folder.write_list(new)
+    if html.exists():
+        html.rename(old)
+    new.rename(html)
+    for left in (work, old):
+        shutil.rmtree(left, ignore_errors=True)
+    return html / "index.html"

@@ -1,5 +1,6 @@
-"""The notebooks: found, checked, run by papermill with a log that reads well, and rid of this machine's paths."""
+"""The notebooks: found, checked, run by papermill, and rid of this machine's paths."""
 
+import ast
 import contextlib
 import os
 import re
@@ -7,21 +8,25 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
-ROOT = Path(__file__).resolve().parents[2]  # the project's folder
+from mnist_ae_utils.report.folder import ReportError, digest
+from mnist_ae_utils.report.kernel import ROOT, Kernel, why_dead
+
 NOTEBOOKS = ROOT / "notebooks"
-
-
-class ReportError(RuntimeError):
-    """The report cannot be made. The message says what is wrong, and where."""
 
 
 def notebook_paths(folder=NOTEBOOKS, only=None):
     """Paths of the notebooks ``NN_name.ipynb`` in `folder`, in order; `only` limits them to some numbers.
 
-    Raises ValueError for a number that is not there; the message lists those that are.
+    Raises ValueError for a number that is not there, for one that two notebooks have, and if there is no notebook.
     """
-    paths = {path.name[:2]: path for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb"))}
+    paths = {}
+    for path in sorted(Path(folder).glob("[0-9][0-9]_*.ipynb")):
+        if (other := paths.setdefault(path.name[:2], path)) != path:
+            raise ValueError(f"two notebooks have the number {path.name[:2]}: {other.name} and {path.name}. Rename one")
+    if not paths:
+        raise ValueError(f"there are no notebooks in {folder}: run this from a clone, installed by `python install.py`")
     wanted = [str(number).zfill(2) for number in only or paths]
     for number in wanted:
         if number not in paths:
@@ -34,28 +39,35 @@ def check_parameters(path, parameters):
     import papermill
 
     with contextlib.redirect_stdout(None):
-        declared = papermill.inspect_notebook(str(path))
+        declared = papermill.inspect_notebook(_literal(path))
     for name in parameters:
         if name not in declared:
             there = ", ".join(declared) or "none: is the cell tagged `parameters`?"
             raise ReportError(f"{path.name} has no parameter {name!r}; declared: {there}")
 
 
-def execute(path, out, parameters):
-    """Run one notebook into ``<out>/notebooks``; return when it started, its seconds, and its error or None."""
+def _literal(path):
+    """A path as papermill takes it, which puts parameters into braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def execute(path, target, parameters, out, start_timeout):
+    """Run one notebook and write it to `target`, as one of the report in the folder `out`: a dict for the header.
+
+    It holds the notebook's digest, when it was started, its seconds, and its error or None. A cell that draws but shows
+    no figure is an error too.
+    """
     import nbformat
     import papermill
 
-    os.environ.pop("MPLBACKEND", None)  # another backend would leave the notebook without figures
-    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a warning about the debugger in each kernel's log
-    target = out / "notebooks" / path.name
-    (out / "results" / f"{path.stem}.json").unlink(missing_ok=True)  # an older run's numbers must not pass for these
     target.unlink(missing_ok=True)
     begin, started, error = time.perf_counter(), utc_now(), None
+    Kernel.exit_code = None
     try:
-        with log(sys.stdout) as stdout, log(sys.stderr) as stderr:
+        with _log(sys.stdout) as stdout, _log(sys.stderr) as stderr:
             papermill.execute_notebook(
-                path, target, parameters, cwd=path.parent, kernel_name="python3", progress_bar=False,
+                _literal(path), _literal(target), parameters, cwd=path.parent, kernel_name="python3",
+                kernel_manager_class=Kernel, start_timeout=start_timeout, progress_bar=False,
                 stdout_file=stdout, stderr_file=stderr,
                 coalesce_streams=True,  # one output for all that a progress bar wrote
                 extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
@@ -63,90 +75,99 @@ def execute(path, out, parameters):
     except papermill.PapermillExecutionError as failure:
         first_line = next(iter(failure.source.strip().splitlines()), "")
         error = f"cell [{failure.exec_count}] `{first_line}`: {failure.ename}: {failure.evalue.strip()}"
-    except (RuntimeError, TimeoutError) as failure:  # a kernel that died or does not answer
-        error = f"{type(failure).__name__}: {failure} (was there enough memory?)"
+    except (RuntimeError, TimeoutError) as failure:
+        error = f"the kernel did not answer within {start_timeout} s: allow more with --start-timeout"
+        if "died" in str(failure):
+            error = f"the kernel died: {why_dead()}"
+    names = _places(target.parents[1], out)
     if target.exists():
-        nbformat.write(scrub(nbformat.read(target, as_version=4), out), target)
+        notebook = nbformat.read(target, as_version=4)
+        error = error or _missing_figure(notebook)
+        for cell in notebook.cells:
+            if "injected-parameters" in cell.metadata.get("tags", []):  # not the notebook's own
+                cell.source = scrub(cell.source, names)
+            if "outputs" in cell:
+                cell.outputs = scrub(cell.outputs, names)
+        notebook.metadata.pop("papermill", None)  # times and paths, which the header has
+        nbformat.write(notebook, target)
     elif error is None:
         raise ReportError(f"papermill left no {target}")
-    return {"seconds": round(time.perf_counter() - begin, 1), "started": started, "error": error and scrub(error, out)}
+    seconds = round(time.perf_counter() - begin, 1)
+    return {"source": digest(path), "started": started, "seconds": seconds, "error": error and scrub(error, names)}
 
 
-def log(stream):
-    """The stream as papermill shall write to it: a terminal as it is, anything else by a `Log`."""
-    return contextlib.nullcontext(stream) if stream.isatty() else contextlib.closing(Log(stream))
+def state(path, facts):
+    """Write into an executed notebook's metadata what it was made with: `collect.of_notebook`."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata["report"] = facts
+    nbformat.write(notebook, path)
+
+
+def _missing_figure(notebook):
+    """What is wrong if a cell calls a drawing function of `plots` and holds no figure; else None."""
+    for cell in notebook.cells:
+        if cell.cell_type != "code" or any("image/png" in output.get("data", {}) for output in cell.outputs):
+            continue
+        for statement in ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.MULTILINE)).body:
+            call = ast.unparse(statement).partition("(")[0] if isinstance(statement, ast.Expr) else ""
+            if re.fullmatch(r"plots\.\w+(?<!_table)", call):
+                return f"cell [{cell.execution_count}] calls {call} and shows no figure"
+    return None
+
+
+@contextlib.contextmanager
+def _log(stream):
+    """The stream as papermill shall write to it: a terminal as it is; elsewhere each state of a bar is a line."""
+    yield stream if stream.isatty() else Log(stream)
 
 
 class Log:
-    """A file that passes lines on, but of a line that is redrawn, as a progress bar is, only some states.
+    """A file that passes on what is written, lines that are redrawn one below the other."""
 
-    Each is a line of its own: one every `every` seconds, and the last one.
-    """
-
-    def __init__(self, stream, every=30, now=time.monotonic):
-        self.stream, self.every, self.now = stream, every, now
-        self.line, self.shown, self.since = "", None, None  # what is not ended yet; its last state written, and when
+    def __init__(self, stream):
+        self.stream, self.flush = stream, stream.flush
 
     def write(self, text):
-        *ended, self.line = (self.line + text).split("\n")
-        for line in ended:
-            self._end(line)
-        before, redrawn, state = self.line.rstrip("\r").rpartition("\r")
-        if redrawn:
-            self.line = self.line[len(before) :]
-            self.since = self.now() if self.since is None else self.since
-            if self.now() - self.since >= self.every:
-                self._show(state)
-
-    def _end(self, line):
-        _, redrawn, state = line.rstrip("\r").rpartition("\r")
-        if redrawn:
-            self._show(state)
-        else:
-            self.stream.write(state + "\n")
-        self.shown = self.since = None
-
-    def _show(self, state):
-        if state.strip() not in ("", self.shown):
-            self.shown, self.since = state.strip(), self.now()
-            self.stream.write(state.rstrip() + "\n")
-
-    def flush(self):
-        self.stream.flush()
-
-    def close(self):
-        """Write what has no end of line."""
-        if self.line:
-            self._end(self.line)
-        self.line = ""
+        self.stream.write(re.sub(r"[\r\n]*\r[\r\n]*", "\n", text))
 
 
-def scrub(value, out):
-    """A copy of a notebook, or any text in it, without this machine's paths and without overwritten progress bars."""
+def _places(work, out):
+    """{path on this machine: what an executed notebook shows instead}, longer paths first."""
+    inside = os.path.relpath(out, NOTEBOOKS) if out.is_relative_to(ROOT) else out.name
+    home = os.path.expanduser("~")
+    places = {str(work): inside, str(out): inside, str(ROOT): ".", sys.prefix: "<python>", home: "~"}
+    if given := os.environ.get("MNIST_DATA_DIR"):
+        places[given.rstrip("/\\")] = "$MNIST_DATA_DIR"
+    places |= {os.path.realpath(place): name for place, name in places.items() if os.path.isabs(place)}
+    return dict(sorted(((p, n) for p, n in places.items() if len(p) > 3), key=lambda item: -len(item[0])))
+
+
+def scrub(value, places):
+    """A copy of outputs, or any text in them, without this machine's paths and without overwritten progress bars.
+
+    `places` are those of `_places`. Only whole paths are replaced, however their slashes are written.
+    """
     if isinstance(value, dict):
-        kept = {key: item if key.startswith("image/") else scrub(item, out) for key, item in value.items()}
+        kept = {key: item if key.startswith("image/") else scrub(item, places) for key, item in value.items()}
         return type(value)(kept)
     if isinstance(value, list):
-        return [scrub(item, out) for item in value]
+        return [scrub(item, places) for item in value]
     if not isinstance(value, str):
         return value
     if "\r" in value:  # a progress bar keeps its last state; \r\n stays
         value = "\n".join(line[:-1].rpartition("\r")[2] + line[-1:] for line in value.split("\n")).rstrip("\r")
     # A match begins where a word begins: trying every letter of it takes minutes on a word of 300 kB.
     value = re.sub(r"(?<!\S)\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", value)
-    inside = out.is_relative_to(ROOT)
-    places = {
-        str(out): os.path.relpath(out, NOTEBOOKS) if inside else out.name,
-        os.environ.get("MNIST_DATA_DIR", ""): "$MNIST_DATA_DIR",
-        str(ROOT): ".",
-        sys.prefix: "<python>",
-        str(Path.home()): "~",
-    }
     for place, name in places.items():
-        if len(place) > 3:
-            value = value.replace(place, name).replace(Path(place).as_posix(), Path(name).as_posix())
+        parts = [f"(?:{re.escape(part)}|{re.escape(quote(part))})" for part in re.split(r"[/\\]+", place)]
+        spelled = r"(?:/|\\+)".join(parts)  # backslashes are doubled in a repr, and again in JSON
+        begins = r"(?:(?<=file://)|(?<![\w.~/\\-]))"
+        value = re.sub(rf"{begins}{spelled}(?![\w-]|\.\w)", lambda _, name=name: name, value)
     return value
 
 
 def utc_now():
+    """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

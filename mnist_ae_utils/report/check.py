@@ -1,0 +1,56 @@
+"""Whether a report's parts belong together: results, pages, figures, executed notebooks and book."""
+
+import json
+
+import nbformat
+
+from mnist_ae_utils.report import book, collect, folder, pages
+from mnist_ae_utils.report.folder import ReportError
+
+
+def problems(out):
+    """What is wrong with the report in the folder `out`, a line each; none if its parts belong together.
+
+    Raises ReportError if there is no report, or its results cannot be read.
+    """
+    results = collect.read(out / "results.json")
+    if results is None:
+        raise folder.missing(out)
+    header, names = results["header"], [path.name for path in book.sources(out)[2:]]
+    found = []
+    if (out / folder.WORK / folder.WHOLE).exists():
+        found.append(f"a report was killed while it took its place in {out}: run `mnist-ae book` or it again")
+    for name, digest in folder.listed(out).items():
+        if (now := folder.digest(out / name)) != digest:
+            found.append(f"{name} is missing" if now is None else f"{name} was changed since the report was made")
+    for name, run in header["notebooks"].items():
+        if run["error"]:
+            found.append(f"{name} failed: {run['error']}")
+        if f"{name}.ipynb" not in names:
+            found.append(f"notebooks/{name}.ipynb is missing")
+        try:
+            left = collect.read_chapter(out / "results" / f"{name}.json", collect.made_with(header), name)
+            if left != [entry for entry in results["results"] if entry["notebook"] == name]:
+                found.append(f"results/{name}.json holds other results than results.json: was it run by hand since?")
+        except ReportError as error:
+            found.append(str(error))
+    for path in book.sources(out)[2:]:
+        stated = nbformat.read(path, as_version=4).metadata.get("report")
+        if stated != collect.of_notebook(header, path.stem):
+            found.append(f"notebooks/{path.name} is not the execution that results.json tells of: {json.dumps(stated)}")
+    if (out / "README.md").read_text(encoding="utf-8") != pages.page(results):
+        found.append("README.md does not say what results.json says")
+    figures = book.tagged_figures(out / "notebooks")
+    for name in sorted(figures.keys() | {path.name for path in (out / "figures").glob("*.png")}):
+        path = out / "figures" / name
+        if not path.exists() or path.read_bytes() != figures.get(name):
+            found.append(f"figures/{name} is not the figure of the notebook beside it")
+    if out == pages.COMMITTED:
+        text = (out.parent / "README.md").read_text(encoding="utf-8")
+        if text != pages.readme_with(text, results):
+            found.append("the project's README.md does not say what results.json says")
+    if (html := out / "html").exists():
+        found += [f"html/{name} was changed" for name in folder.of_others(html, folder.files_in(html))]
+        if folder.digest(html / "results.json") != folder.digest(out / "results.json"):
+            found.append("html/ is the book of other results: run `mnist-ae book`")
+    return found

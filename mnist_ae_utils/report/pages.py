@@ -1,0 +1,105 @@
+"""The first page, as Markdown, and the part of it that stands in the project's README: all from the results."""
+
+import re
+from pathlib import Path
+
+import jinja2
+
+from mnist_ae_utils.report.collect import SHOWN
+from mnist_ae_utils.report.folder import ReportError
+from mnist_ae_utils.report.kernel import ROOT
+
+COMMITTED = ROOT / "reports"  # the report that the project's README tells of
+
+
+def duration(seconds):
+    """Seconds as people say them, such as "1 h 02 min"."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+
+
+def quantity(value, unit):
+    """A number as the tables show it: fractions as percent, ratios with a times sign."""
+    if unit == "fraction":
+        return f"{100 * value:.2f}%"
+    if unit == "ratio":
+        return f"{value:.1f}×"
+    return f"{value:.2f}" if abs(value) >= 1 or value == 0 else f"{value:.3g}"
+
+
+def measured(entry):
+    """The value with its interval, such as "98.21% (98.10% to 98.32%)", or why there is none."""
+    if entry["value"] is None:
+        return cell(entry["note"])
+    text = quantity(entry["value"], entry["unit"])
+    if entry["ci"]:
+        low, high = entry["ci"]
+        if entry["unit"] == "fraction":  # Student's interval of two seeds can leave the possible range
+            low, high = max(low, 0.0), min(high, 1.0)
+        text += f" ({quantity(low, entry['unit'])} to {quantity(high, entry['unit'])})"
+    return text
+
+
+def title(entry):
+    """What an entry measures, in words."""
+    labels = f", {entry['n_labels']:,} labels" if entry["n_labels"] else ""
+    unit = "" if entry["unit"] in ("fraction", "ratio") else f": {entry['unit']}"
+    return cell(entry["headline"] + labels + unit)
+
+
+def cell(text):
+    """A text as a cell of a table: a bar does not split it, a new line does not end it."""
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def short(commit):
+    """The commit as a table shows it; a plus says that files were changed."""
+    return commit[:9] + "+" * (" " in commit)
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
+    trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+)  # fmt: skip
+_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short)}
+
+
+def page(results):
+    """The first page as Markdown, from the content of ``results.json`` and nothing else."""
+    entries = [{"note": "", "shown": None} | entry for entry in results["results"]]
+    shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
+    verdicts = [e for e in entries if e["unit"] == "verdict" and not e["shown"]]
+    facts = {"header": results["header"], "shown": shown, "verdicts": verdicts}
+    text = _TEMPLATES.get_template("page.md.j2").render(facts, notice=notice(results), answer=answer(results))
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def answer(results):
+    """The answer that a notebook drew; without one, how many claims were put to the test."""
+    for entry in results["results"]:
+        if entry.get("shown") == "answer":
+            return entry["claim"]
+    verdicts = [entry["value"] for entry in results["results"] if entry["unit"] == "verdict"]
+    counts = ", ".join(f"{verdicts.count(value)} {value}" for value in sorted(set(verdicts)))
+    return f"No notebook has drawn it yet. Claims put to the test so far: {counts or 'none'}."
+
+
+def notice(results):
+    """What every reader of the results must know first; "" if they were measured on MNIST."""
+    data = results["header"]["dataset"]
+    if data["notice"] or data["name"] == "mnist":
+        return data["notice"]
+    return f"THIS IS NOT MNIST but {data['name']}: figures published for MNIST do not compare."
+
+
+_MARKS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+
+
+def readme_with(text, results):
+    """The text of the project's README with its marked part made anew; ReportError if the marks are not there."""
+    if not _MARKS.search(text):
+        raise ReportError("README.md has no part between <!-- results:begin --> and <!-- results:end -->: put it back")
+    loud = f"> **{notice(results)}**\n\n" if notice(results) else ""
+    return _MARKS.sub(lambda found: f"{found[1]}\n{loud}{answer(results)}\n\n{found[2]}", text)

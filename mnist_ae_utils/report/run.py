@@ -1,0 +1,228 @@
+"""Make a report: run the notebooks, collect what they measured, and put the whole in its folder."""
+
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+from mnist_ae_utils import chapter, data, results
+from mnist_ae_utils.report import book, collect, folder, kernel, notebooks, pages
+from mnist_ae_utils.report.folder import WORK, ReportError
+
+
+def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto", out=None,
+           source=notebooks.NOTEBOOKS, start_timeout=300):  # fmt: skip
+    """Run the notebooks; write ``results.json``, ``README.md``, the notebooks and the book into the report's folder.
+
+    Parameters
+    ----------
+    profile : {"quick", "full"}
+    only : list of str, optional
+        Numbers of the notebooks to run, such as ["02", "04"]; the earlier results of the others are kept.
+    dataset, seeds, device
+        As in `chapter.begin`.
+    out : path, optional
+        Folder of the report: that of `chapter.report_folder`, but ``reports/`` for the full profile on MNIST, unless
+        told. It must be new, empty, or hold a report made with the same profile, seeds and data.
+    source : path
+        Folder of the notebooks.
+    start_timeout : int
+        Seconds that a kernel may take to start.
+
+    Returns
+    -------
+    int
+        0, or 1 if a notebook failed: it is named, and the others are run all the same. A report without failures is
+        not replaced by one with some.
+
+    Raises
+    ------
+    ReportError, data.DataError, OSError
+        If no report can be made. What was finished is kept for the next attempt.
+    """
+    begin = time.perf_counter()
+    every, paths = notebooks.notebook_paths(source), notebooks.notebook_paths(source, only)
+    header = {"profile": profile, **prepare(profile, dataset, seeds, device), **collect.environment()}
+    header |= {"notebooks": {}, "failed": []}
+    if out is None:
+        out = chapter.report_folder(profile, header["dataset"]["name"], header["seeds"])
+        out = pages.COMMITTED if out == chapter.report_folder("full", "mnist") else out
+    out = Path(out).resolve()
+    work = out / WORK
+    parameters = {"profile": profile, "dataset": header["dataset"]["name"], "seeds": seeds, "device": device}
+    parameters["out"] = work.as_posix()
+    for path in paths:
+        notebooks.check_parameters(path, parameters)
+    refuse_folder(out, header, every)
+    with folder.locked(out), kernel.environment():
+        folder.finish(out, lambda: update_readme(out))
+        refuse_folder(out, header, every)
+        tempfile.TemporaryFile(dir=out).close()  # a folder that cannot be written to is told before hours of work
+        earlier = collect.read(out / "results.json")
+        entries = _begin(out, header, earlier, paths, every)
+        for number, path in enumerate(paths, start=1):
+            label = f"[{number}/{len(paths)}] {path.stem}"
+            if path.stem in header["notebooks"]:
+                print(f"{label}: done before the interruption", flush=True)
+                continue
+            print(label, flush=True)
+            entries[path.stem] = _chapter(path, out, header, parameters, start_timeout)
+            executed = header["notebooks"][path.stem]
+            if executed["error"]:
+                print(f"FAILED {path.stem}: {executed['error']}", file=sys.stderr)
+            print(f"{label}: {executed['seconds']:.0f} s", flush=True)
+            _write(work, header, entries)
+        print(f"{len(paths)} notebooks in {pages.duration(time.perf_counter() - begin)}")
+        for name in header["failed"]:
+            print(f"FAILED {name}: {header['notebooks'][name]['error']}", file=sys.stderr)
+        if header["failed"] and earlier and not earlier["header"]["failed"]:
+            print(f"The earlier report in {out} stays; what was made now is in {work}", file=sys.stderr)
+            return 1
+        content = _write(work, header, entries)
+        (work / "README.md").write_text(pages.page(content), encoding="utf-8")
+        for name, image in book.tagged_figures(work / "notebooks").items():
+            (work / "figures" / name).write_bytes(image)
+        folder.publish(out, lambda: update_readme(out))
+        print(f"report: {book.render(out)}")
+    return 1 if header["failed"] else 0
+
+
+def prepare(profile, dataset, seeds, device):
+    """Load the data once, so that damage shows before any training; what the header says of data and hardware."""
+    loaded = load_data(chapter.PROFILES[profile]["dataset"] if dataset == "auto" else dataset)
+    print(data.describe(loaded), flush=True)
+    return {
+        "seeds": seeds or chapter.PROFILES[profile]["seeds"],
+        "dataset": {key: getattr(loaded, key) for key in ("name", "source", "checksum", "notice")},
+        "device": chapter.choose_device(device),
+    }
+
+
+def load_data(name):
+    """`data.load`, whose warnings are printed as a line each; the notice is left to `data.describe`."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loaded = data.load(name)
+    for warning in caught:
+        if str(warning.message) != loaded.notice:
+            print(f"Note: {warning.message}", file=sys.stderr)
+    return loaded
+
+
+def refuse_folder(out, header, every):
+    """Raise ReportError unless a report can be made in `out` without anything of somebody else's being touched.
+
+    It is new, empty, or holds a report, or results of notebooks, of the same kind; and what the report will replace is
+    as an earlier one left it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ReportError(f"{out} is a file: name a folder with --out")
+    earlier = collect.read(out / "results.json")
+    if earlier and collect.made_with(earlier["header"]) != collect.made_with(header):
+        how = results.differing(collect.made_with(earlier["header"]), collect.made_with(header))
+        raise ReportError(f"{out} holds a report made with {how}: name another folder with --out")
+    if not earlier and out.exists():
+        allowed = {WORK, folder.LOCK, "results"}
+        others = sorted({path.name for path in out.iterdir() if not (path / "results").is_dir()} - allowed)
+        if others:
+            found = ", ".join(others[:3])
+            raise ReportError(f"{out} is not empty and holds no report, but {found}: name another folder with --out")
+    try:
+        results.Results("", collect.made_with(header), out).check_folder()
+    except ValueError as error:
+        raise ReportError(str(error).replace("`out`", "--out")) from None
+    if not (out / WORK / folder.WHOLE).exists():  # else they may be from a version that is half in its place
+        replaced = [out / "README.md", out / "results.json"]
+        replaced += [out / "notebooks" / path.name for path in every]
+        replaced += [out / "figures" / f"{path.stem}.png" for path in every]
+        folder.refuse_files_of_others(out, replaced)
+    if (out / "html").exists():
+        folder.refuse_files_of_others(out / "html", folder.files_in(out / "html"))
+
+
+def _begin(out, header, earlier, paths, every):
+    """Make the folder of the next version, with what need not be run; {notebook: its entries} of that.
+
+    These are the chapters that are not asked for, from the earlier report, and those that an interrupted one ended.
+    """
+    work, unfinished = out / WORK, None
+    with contextlib.suppress(ReportError):
+        unfinished = collect.read(work / "results.json")
+    asked, there = {path.stem for path in paths}, {path.stem for path in every}
+    done = collect.goes_on(unfinished, header, paths)
+    if not done and work.exists():
+        shutil.rmtree(work)
+    for part in ("notebooks", "results", "figures"):
+        (work / part).mkdir(parents=True, exist_ok=True)
+    kept = {} if not earlier else {n: r for n, r in earlier["header"]["notebooks"].items() if n in there - asked}
+    entries = {name: _entries(unfinished, name) for name in done} | {name: _entries(earlier, name) for name in kept}
+    for name in kept:
+        results.write(work, name, collect.made_with(header), entries[name])
+        with contextlib.suppress(FileNotFoundError):  # `check` tells of it
+            shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
+    speed = out / "results" / "benchmark.json"
+    if speed.exists():
+        made_with = {key: collect.made_with(header)[key] for key in ("dataset", "checksum")}
+        entries["benchmark"] = collect.read_chapter(speed, made_with, "benchmark")
+        shutil.copy(speed, work / "results")
+    header["notebooks"] = dict(sorted((kept | done).items()))
+    return entries
+
+
+def _entries(content, name):
+    return [entry for entry in content["results"] if entry["notebook"] == name]
+
+
+def _chapter(path, out, header, parameters, start_timeout):
+    """Run a notebook, put what there is to say of it into the header, and return its entries."""
+    target, left = out / WORK / "notebooks" / path.name, out / WORK / "results" / f"{path.stem}.json"
+    left.unlink(missing_ok=True)  # an older run's numbers must not pass for these
+    before = collect.commit()
+    executed = notebooks.execute(path, target, parameters, out, start_timeout)
+    after = collect.commit()  # if somebody changes the code meanwhile, it is said
+    executed["commit"] = before if after == before else f"{before}, then {after}"
+    header["notebooks"][path.stem] = executed
+    entries = []
+    try:
+        if left.exists() or not executed["error"]:
+            entries = collect.read_chapter(left, collect.made_with(header), path.stem)
+    except ReportError as error:
+        executed["error"] = executed["error"] or str(error)
+    if target.exists():
+        notebooks.state(target, collect.of_notebook(header, path.stem))
+    return entries
+
+
+def _write(work, header, entries):
+    """Write the header and all entries to the next version's ``results.json``, and return them."""
+    header["seconds_total"] = round(sum(run["seconds"] for run in header["notebooks"].values()), 1)
+    header["failed"] = sorted(name for name, run in header["notebooks"].items() if run["error"])
+    names = sorted(entries, key=lambda name: (name == "benchmark", name))
+    content = {"header": header, "results": [entry for name in names for entry in entries[name]]}
+    part = work / "results.part"
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(work / "results.json")
+    return content
+
+
+def book_of(out):
+    """Render the book of the report in the folder `out`; return the path of its first page."""
+    if not out.is_dir():
+        raise folder.missing(out)
+    with folder.locked(out):
+        folder.finish(out, lambda: update_readme(out))
+        return book.render(out)
+
+
+def update_readme(out):
+    """If it is the report of which the project's README tells, let that say what the results say."""
+    if out == pages.COMMITTED and not (content := collect.read(out / "results.json"))["header"]["failed"]:
+        path = out.parent / "README.md"
+        text = pages.readme_with(path.read_text(encoding="utf-8"), content)
+        part = path.with_suffix(".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)

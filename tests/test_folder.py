@@ -1,0 +1,329 @@
+"""What a report does to a folder: nobody's file is lost, and a report is there whole or not at all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from stub_notebooks import SETTING, contents, entry, execute_at_once, write_notebook
+
+from mnist_ae_utils.report import book, check, collect, folder, notebooks, run
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """Reports on stub notebooks, without data, kernels and books."""
+    monkeypatch.setattr(run, "prepare", lambda profile, dataset, seeds, device: SETTING | {"seeds": seeds or 2})
+    monkeypatch.setattr(notebooks, "execute", execute_at_once)
+    monkeypatch.setattr(book, "render", lambda out: out / "html" / "index.html")
+
+
+def make(tmp_path, **options):
+    """Make a report of the stub notebooks into ``out/``, which is returned."""
+    options = {"out": tmp_path / "out", "source": tmp_path / "notebooks"} | options
+    assert run.report(**options) == 0
+    return options["out"]
+
+
+@pytest.fixture
+def source(tmp_path):
+    for name in ("01_a", "02_b"):
+        write_notebook(tmp_path / "notebooks", name, entries=[entry(notebook=name)])
+    return tmp_path / "notebooks"
+
+
+def write(path, text="mine"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+# ---------------------------------------------------------------------------------------------- what is refused
+SOMEBODYS = [
+    {"thesis.txt": "mine"},
+    {"notebooks/01_a.ipynb": "{}"},  # the course's own folder: --out .
+    {"html/index.html": "mine", "README.md": "mine"},
+    {"results.json": "[1, 2]"},
+    {"results.json": '{"header": {}, "results": []}'},
+    {"results/01_a.json": "mine"},
+    {"results/07_other.json": '{"made_with": {"profile": "full"}, "results": []}'},
+    {".git/config": "mine"},
+]
+
+
+@pytest.mark.parametrize("files", SOMEBODYS, ids=lambda files: " ".join(files))
+def test_a_folder_of_somebody_else_is_refused_and_left_as_it_is(tmp_path, source, files):
+    out = tmp_path / "out"
+    for name, text in files.items():
+        write(out / name, text)
+    before = contents(out)
+    with pytest.raises(folder.ReportError, match="name another folder|Move it away|delete it"):
+        run.report(out=out, source=source)
+    assert contents(out) == before and sorted(p.name for p in out.iterdir()) == sorted({n.split("/")[0] for n in files})
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/01_a.ipynb", "results.json", "html/mine.html"])
+def test_what_was_changed_in_a_report_is_not_replaced(tmp_path, source, name):
+    out = make(tmp_path)
+    text = (out / name).read_text() + " " if (out / name).exists() else "mine"
+    write(out / name, text)
+    before = contents(out)
+    with pytest.raises(folder.ReportError, match=f"holds what no report left so: {name.split('/')[-1]}|{name}"):
+        run.report(out=out, source=source)
+    assert contents(out) == before
+
+
+def test_a_report_of_another_kind_and_a_file_are_refused(tmp_path, source):
+    out = make(tmp_path)
+    before = contents(out)
+    with pytest.raises(folder.ReportError, match="made with profile 'quick' instead of 'full': name another folder"):
+        run.report("full", out=out, source=source)
+    with pytest.raises(folder.ReportError, match="is a file: name a folder with --out"):
+        run.report(out=out / "README.md", source=source)
+    assert contents(out) == before
+
+
+def test_new_empty_earlier_and_hand_run_folders_are_taken_and_others_files_stay(tmp_path, source):
+    out = make(tmp_path)
+    first = contents(out)
+    write(out / "notes.txt")
+    write(out / "notebooks" / "my_own.ipynb")
+    make(tmp_path)
+    assert contents(out) == first | {"notes.txt": b"mine", "notebooks/my_own.ipynb": b"mine"} | {
+        name: content for name, content in contents(out).items() if name in ("results.json", "README.md", "files.json")
+    }  # which state when the report was started
+    (tmp_path / "empty").mkdir()
+    make(tmp_path, out=tmp_path / "empty")
+    by_hand = tmp_path / "reports" / "quick"
+    values = {"out": str(by_hand), "dataset": "mnist"}
+    (by_hand / "results").mkdir(parents=True)
+    execute_at_once(source / "01_a.ipynb", tmp_path / "x.ipynb", values, by_hand, 300)
+    make(tmp_path, out=by_hand)
+    make(tmp_path, out=tmp_path / "reports")  # which holds nothing but other reports
+    assert not [name for name in contents(tmp_path / "reports") if "kept" in name or ".unfinished" in name]
+
+
+def test_a_chapter_that_is_no_more_leaves_with_its_files(tmp_path, source):
+    out = make(tmp_path)
+    (source / "02_b.ipynb").unlink()
+    make(tmp_path)
+    assert not [name for name in contents(out) if "02_b" in name] and check.problems(out) == []
+
+
+def test_results_of_a_notebook_run_by_hand_meanwhile_stay_out_and_are_kept(tmp_path, source, monkeypatch, capsys):
+    out = make(tmp_path)
+
+    def meanwhile(path, target, parameters, *others):
+        write(out / "results" / "01_a.json", "by hand")
+        return execute_at_once(path, target, parameters, *others)
+
+    monkeypatch.setattr(notebooks, "execute", meanwhile)
+    make(tmp_path)
+    assert (out / "results" / "01_a.json.kept1").read_text() == "by hand" and check.problems(out) == []
+    assert "results/01_a.json in" in capsys.readouterr().err
+
+
+def test_a_second_report_into_a_folder_is_refused(tmp_path, source, monkeypatch):
+    out, refused = tmp_path / "out", []
+
+    def second(path, target, parameters, *others):
+        code = "import sys; from pathlib import Path; from mnist_ae_utils.report import folder\n" \
+               "try:\n    folder.locked(Path(sys.argv[1])).__enter__()\n" \
+               "except folder.ReportError as error:\n    print(error)"  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", code, str(out)], capture_output=True, text=True)
+        refused.append(done.stdout)
+        return execute_at_once(path, target, parameters, *others)
+
+    monkeypatch.setattr(notebooks, "execute", second)
+    make(tmp_path)
+    assert [said.startswith(f"another report is being made in {out}: wait") for said in refused] == [True, True]
+    make(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------ whole or not at all
+class Killed(BaseException):
+    """As if the process ended here: nothing that catches errors sees it."""
+
+
+def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next_command(tmp_path, source, monkeypatch):
+    """At each file that is moved, and before and after: the folder then holds the old report, or the new one."""
+    out = make(tmp_path)
+    write_notebook(source, "02_b", entries=[entry(notebook="02_b", value=0.5)])
+    write_notebook(source, "03_c", entries=[entry(notebook="03_c")])
+    replace, steps, tried = type(out).replace, 0, 0
+    while True:
+        calls = 0
+
+        def killed(path, target, steps=steps):
+            nonlocal calls
+            calls += folder.WORK in path.parts and folder.WORK not in target.parts
+            if calls > steps:
+                raise Killed
+            return replace(path, target)
+
+        monkeypatch.setattr(type(out), "replace", killed)
+        try:
+            run.report(out=out, source=source)
+            break
+        except Killed:
+            pass
+        finally:
+            monkeypatch.setattr(type(out), "replace", replace)
+        tried += 1
+        assert check.problems(out), "a half-moved report is told from a whole one"
+        run.book_of(out)
+        assert check.problems(out) == []
+        values = {e["notebook"]: e["value"] for e in collect.read(out / "results.json")["results"]}
+        assert values == {"01_a": 0.98214, "02_b": 0.5, "03_c": 0.98214}
+        steps += 1
+    assert tried >= 8 and check.problems(out) == [] and not (out / folder.WORK).exists()
+
+
+def test_an_interrupted_report_goes_on_with_the_chapter_that_was_not_finished(tmp_path, source, monkeypatch, capsys):
+    monkeypatch.setattr(collect, "commit", lambda: "abc")
+    ran = []
+
+    def once(path, *others):
+        ran.append(path.stem)
+        if ran == ["01_a", "02_b"]:
+            raise KeyboardInterrupt
+        return execute_at_once(path, *others)
+
+    monkeypatch.setattr(notebooks, "execute", once)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    out = make(tmp_path)
+    assert ran == ["01_a", "02_b", "02_b"] and "01_a: done before the interruption" in capsys.readouterr().out
+    undisturbed = make(tmp_path, out=tmp_path / "undisturbed")
+    assert collect.read(out / "results.json")["results"] == collect.read(undisturbed / "results.json")["results"]
+    make(tmp_path)
+    assert ran[3:] == ["01_a", "02_b"] * 2, "a whole report is made anew"
+
+
+@pytest.mark.parametrize("change", ["notebook", "commit", "local changes"])
+def test_what_was_changed_since_the_interruption_is_run_again(tmp_path, source, monkeypatch, change):
+    commits = {"commit": ["abc"] * 3 + ["def"] * 9, "local changes": ["abc with local changes"] * 9}
+    commits = iter(commits.get(change, ["abc"] * 9))
+    monkeypatch.setattr(collect, "commit", lambda: next(commits))
+    ran = []
+
+    def once(path, *others):
+        ran.append(path.stem)
+        if ran == ["01_a", "02_b"]:
+            raise KeyboardInterrupt
+        return execute_at_once(path, *others)
+
+    monkeypatch.setattr(notebooks, "execute", once)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    if change == "notebook":
+        write_notebook(source, "01_a", entries=[entry(notebook="01_a", value=0.1)])
+    make(tmp_path)
+    assert ran == ["01_a", "02_b", "01_a", "02_b"]
+
+
+def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path, source, monkeypatch):
+    """Every write of a text in turn finds no space; the report before stays, and the command runs through then."""
+    monkeypatch.setattr(collect, "commit", lambda: "abc")
+    out, path_type = make(tmp_path), type(tmp_path)
+    before, write_text, n = contents(out), path_type.write_text, 0
+    while True:
+        calls = 0
+
+        def full(path, text, *arguments, n=n, **options):
+            nonlocal calls
+            calls += 1
+            if calls == n + 1:
+                write_text(path, text[: len(text) // 2], *arguments, **options)
+                raise OSError(28, "No space left on device", str(path))
+            return write_text(path, text, *arguments, **options)
+
+        monkeypatch.setattr(path_type, "write_text", full)
+        try:
+            run.report(out=out, source=source)
+            break
+        except OSError:
+            pass
+        finally:
+            monkeypatch.setattr(path_type, "write_text", write_text)
+        left = {name: content for name, content in contents(out).items() if not name.startswith(folder.WORK)}
+        assert left == before
+        n += 1
+    assert n >= 4 and check.problems(out) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], ids=lambda number: number.name)
+def test_no_process_of_a_report_outlives_it(tmp_path, number):
+    import psutil
+
+    waits = "from joblib import Parallel, delayed\nimport time, os\nopen('started', 'w').close()\ntime.sleep(600)"
+    write_notebook(tmp_path / "notebooks", cells=[waits])
+    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import stub_notebooks\n" \
+           "from mnist_ae_utils.report import command, run, notebooks\n" \
+           "run.prepare = lambda *a: stub_notebooks.SETTING\nnotebooks.NOTEBOOKS = Path('notebooks').resolve()\n" \
+           "report = run.report\nrun.report = lambda *a, **k: report(*a, source=notebooks.NOTEBOOKS, **k)\n" \
+           "sys.exit(command.main(['report', '--out', 'out']))"  # fmt: skip
+    with open(tmp_path / "log", "w") as log:
+        command = [sys.executable, "-c", code, os.path.dirname(__file__)]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "notebooks" / "started").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children, (tmp_path / "log").read_text()
+    process.send_signal(number)
+    assert process.wait(30) == (-9 if number == signal.SIGKILL else 128 + number), (tmp_path / "log").read_text()
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    if number != signal.SIGKILL:
+        last = (tmp_path / "log").read_text().rstrip().splitlines()[-1]
+        assert last.startswith("interrupted: the same command goes on")
+
+
+# ---------------------------------------------------------------------------------------------------- the check
+def test_a_check_names_what_does_not_belong_to_the_report(tmp_path, source):
+    out = make(tmp_path)
+    assert check.problems(out) == []
+    whole = contents(out)
+
+    def found(name, text):
+        for path, content in whole.items():
+            (out / path).parent.mkdir(exist_ok=True)
+            (out / path).write_bytes(content)
+        (out / name).unlink() if text is None else (out / name).write_text(text)
+        return "\n".join(check.problems(out))
+
+    readme = whole["README.md"].decode()
+    assert "README.md does not say what results.json says" in found("README.md", readme.replace("98.21%", "99.21%"))
+    results = whole["results.json"].decode()
+    said = found("results.json", results.replace("0.98214", "0.99214"))
+    assert "results/01_a.json holds other results than results.json" in said and "README.md does not say" in said
+    assert "results.json was changed" in said
+    assert "notebooks/01_a.ipynb is missing" in found("notebooks/01_a.ipynb", None)
+    assert "01_a.json is missing" in found("results/01_a.json", None)
+    other = nbformat.reads(whole["notebooks/01_a.ipynb"].decode(), as_version=4)
+    other.metadata["report"]["commit"] = "another"
+    assert "01_a.ipynb is not the execution that results.json tells of" in found(
+        "notebooks/01_a.ipynb", nbformat.writes(other)
+    )
+    cell = nbformat.v4.new_code_cell("", metadata={"tags": ["readme-figure"]})
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"})]
+    other = nbformat.reads(whole["notebooks/01_a.ipynb"].decode(), as_version=4)
+    other.cells.append(cell)
+    assert "figures/01_a.png is not the figure of the notebook beside it" in found(
+        "notebooks/01_a.ipynb", nbformat.writes(other)
+    )
+    assert "01_a failed: boom" in found("results.json", results.replace('"error": null', '"error": "boom"', 1))
+    for text in ("{", "[]", '{"header": {}}', results.replace("0.98214", "NaN")):
+        (out / "results.json").write_text(text)
+        with pytest.raises(folder.ReportError, match="results.json is damaged, or of another version"):
+            check.problems(out)
+    with pytest.raises(folder.ReportError, match="there is no report in .*: make one"):
+        check.problems(tmp_path)
+    (out / "files.json").write_text(json.dumps([]))
+    with pytest.raises(folder.ReportError, match="files.json is damaged"):
+        folder.listed(out)
