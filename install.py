@@ -29,6 +29,7 @@ PIP_SETTINGS = {
 }  # fmt: skip
 PROGRESS = re.compile(r"\s*(Resolved|Downloading|Downloaded|Prepared|Uninstalled|Installed|Bytecode)\b")
 NO_SPACE = re.compile(r"no space left|disk quota|not enough space|os error (28|112|122)\b", re.IGNORECASE)
+WRONG_HASH = re.compile(r"hash mismatch for `?([\w.=-]+)|do not match the hashes", re.IGNORECASE)
 NO_NETWORK = re.compile(
     r"failed to fetch|error sending request|dns error|resolution|timed out|connection|proxy|certificate", re.IGNORECASE
 )
@@ -138,7 +139,7 @@ class Environment:
         return sorted(path.name.split("-")[0].replace("_", "-") for path in found)
 
     def settings(self):
-        """{environment variable: value} for uv: what pip was told, and a cache here where that at home is not to be had."""
+        """{environment variable: value} for uv: what pip was told, and a cache here where there is none at home."""
         told, cache = (
             subprocess.run([self.python, "-m", *command], capture_output=True, text=True).stdout
             for command in (["pip", "config", "list"], ["uv", "cache", "dir"])
@@ -173,11 +174,12 @@ def read_lock(path):
 
 
 def requirements(lock, build):
-    """The lines of `lock` for a build of torch.
+    """The lines of `lock` for a build of torch, without uv, which cannot replace itself on Windows.
 
     For the CPU build CUDA's libraries are left out, and the hashes of torch: its wheels have the same version but
     others, and the lock cannot state them without naming the index. All else is checked.
     """
+    lock = [package for package in lock if package.name != "uv"]
     if build == "default":
         return [package.lines for package in lock]
     needed = [package for package in lock if not CUDA.match(package.name)]
@@ -213,11 +215,11 @@ def choose(forced, reaches_cpu_build):
 
 
 def can_write(folder):
-    """Whether a folder can be written to, or made if it is not there yet."""
-    path = Path(folder)
-    while not path.exists():
-        path = path.parent
-    return bool(folder) and os.access(path, os.W_OK)
+    """Whether a folder can be written to, or made if it is not there yet; without a HOME its path is no whole one."""
+    path = folder
+    while path and not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.path.isabs(folder) and os.access(path, os.W_OK)
 
 
 def uv_settings(pip_settings):
@@ -254,6 +256,12 @@ def reason(said, build):
     again = "then repeat the command; what was fetched is kept"
     if NO_SPACE.search(said):
         return f"the disk is full: make room ({DISK_GB[build]} GB are enough), {again}"
+    wrong = WRONG_HASH.search(said)
+    if wrong:
+        return (
+            f"{wrong[1] or 'uv'} as it was fetched is not the one in requirements.lock, its hash differs: a proxy or "
+            "mirror gave another file; use another one, then repeat the command"
+        )
     if NO_NETWORK.search(said):
         found = re.search(r"[a-z]+:/{2}[^\s/)]+", said)
         where = found[0] if found else "the index of packages"

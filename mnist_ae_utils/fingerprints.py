@@ -24,7 +24,8 @@ LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "umap-learn")
 VERSIONS = repr((sys.version_info[:2], [(name, metadata.version(name)) for name in LIBRARIES]))
 # where installed packages and Python's own modules lie: what is elsewhere, is the project's or the reader's
 THEIRS = tuple(os.path.join(os.path.dirname(path), "") for path in (os.path.dirname(torch.__file__), dis.__file__))
-KEEPING = ("mnist_ae_utils.fingerprints", "mnist_ae_utils.runs")  # how runs are kept does not change what they are
+# How and where runs are made and kept does not change what they are.
+KEEPING = ("mnist_ae_utils.fingerprints", "mnist_ae_utils.runs", "mnist_ae_utils.machine")
 # what the compiler adds or leaves out for reasons that have nothing to do with what the code does
 SILENT = {"CACHE", "EXTENDED_ARG", "NOP", "PRECALL", "PUSH_NULL", "RESUME"}
 

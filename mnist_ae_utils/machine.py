@@ -19,7 +19,10 @@ def cache_folder():
     """Where runs are remembered: $MNIST_AE_CACHE, if relative in the project's folder; else `.cache` there."""
     from mnist_ae_utils import data  # here, because a worker shall watch its kernel before it imports torch
 
-    return data.PROJECT_ROOT / Path(os.environ.get("MNIST_AE_CACHE") or ".cache").expanduser()
+    path = os.path.expanduser(os.environ.get("MNIST_AE_CACHE") or ".cache")
+    if path.startswith("~"):
+        raise ValueError(f"MNIST_AE_CACHE is {path!r}, but that home folder is not known here: write the path out")
+    return data.PROJECT_ROOT / path
 
 
 def end_with(parent):

@@ -88,6 +88,7 @@ def run(experiments, seeds, device="cpu"):
     fingerprints = Fingerprints()  # shared, so that what experiments have in common is looked at once
     keys = {name: fingerprints.key(experiment) for name, experiment in experiments.items()}
     jobs = {(name, seed): cache_folder() / f"{keys[name]}-{seed}.run" for name in experiments for seed in seeds}
+    _remove_parts(cache_folder())
     done = {job: found for job, path in jobs.items() if (found := _read(path)) is not None}
     pending = [job for job in jobs if job not in done]
     parts = {name: fingerprints.parts(experiments[name]) for name in dict.fromkeys(name for name, _ in pending)}
@@ -232,6 +233,14 @@ def _keep(content, path):
             _warn_once(f"finished runs cannot be kept in {path.parent} and are made again: {error.strerror or error}")
 
 
+def _remove_parts(folder):
+    """Remove what processes left that were killed while they kept a run: no writing takes an hour."""
+    for part in folder.glob("*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
+
+
 @functools.cache
 def _warn_once(text):
     warnings.warn(text, stacklevel=3)
@@ -243,7 +252,7 @@ def progress(iterable, total, unit):
 
 
 def _interval():
-    return 0.5 if sys.stdout.isatty() else 2
+    return float(os.environ.get("TQDM_MININTERVAL", 0.5 if sys.stdout.isatty() else 2))
 
 
 def _tell(file, epoch, epochs):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mnist_ae_utils import __main__, chapter, data
-from mnist_ae_utils.report import folder
 from mnist_ae_utils.report import command as cli
+from mnist_ae_utils.report import folder
 from mnist_ae_utils.report import run as making
 
 
@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
     [
         (data.DataError("train-images is damaged. Delete it."), "train-images is damaged. Delete it."),
         (folder.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
-        (OSError(errno.ENOSPC, "No space left on device", "reports/x"), "reports/x: No space left on device. Mend that"),
+        (OSError(errno.ENOSPC, "No space left on device", "reports"), "reports: No space left on device. Mend that"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied. Mend that"),
     ],
 )
@@ -102,7 +102,12 @@ def test_an_interruption_is_130(capsys, monkeypatch):
 
 def test_what_is_asked_for_reaches_the_report(monkeypatch):
     calls = []
-    monkeypatch.setattr(making, "report", lambda *arguments, start_timeout: calls.append((*arguments, start_timeout)) or 0)
+
+    def report(*arguments, start_timeout):
+        calls.append((*arguments, start_timeout))
+        return 0
+
+    monkeypatch.setattr(making, "report", report)
     assert __main__.main(["report"]) == 0
     assert cli.main(["report", "--profile", "full", "--seeds", "3", "--dataset", "kmnist", "--only", "02"]) == 0
     assert cli.main(["report", "--profile", "smoke", "--out", "~/x", "--device", "cpu", "--start-timeout", "9"]) == 0

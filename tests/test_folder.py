@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,9 +149,10 @@ class Killed(BaseException):
     """As if the process ended here: nothing that catches errors sees it."""
 
 
-def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next_command(tmp_path, source, monkeypatch):
-    """At each file that is moved, and before and after: the folder then holds the old report, or the new one."""
-    out = make(tmp_path)
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next(tmp_path, source, monkeypatch, earlier):
+    """At each file that is moved, and before and after: the next command goes on with it, in a new folder too."""
+    out = make(tmp_path) if earlier else tmp_path / "out"
     write_notebook(source, "02_b", entries=[entry(notebook="02_b", value=0.5)])
     write_notebook(source, "03_c", entries=[entry(notebook="03_c")])
     replace, steps, tried = type(out).replace, 0, 0
@@ -166,6 +168,8 @@ def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next_comman
 
         monkeypatch.setattr(type(out), "replace", killed)
         try:
+            if not earlier:
+                shutil.rmtree(out, ignore_errors=True)
             run.report(out=out, source=source)
             break
         except Killed:
@@ -173,7 +177,8 @@ def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next_comman
         finally:
             monkeypatch.setattr(type(out), "replace", replace)
         tried += 1
-        assert check.problems(out), "a half-moved report is told from a whole one"
+        if (out / "results.json").exists():
+            assert check.problems(out), "a half-moved report is told from a whole one"
         run.book_of(out)
         assert check.problems(out) == []
         values = {e["notebook"]: e["value"] for e in collect.read(out / "results.json")["results"]}
@@ -197,10 +202,16 @@ def test_an_interrupted_report_goes_on_with_the_chapter_that_was_not_finished(tm
         make(tmp_path)
     out = make(tmp_path)
     assert ran == ["01_a", "02_b", "02_b"] and "01_a: done before the interruption" in capsys.readouterr().out
+    assert sorted(path.name for path in (out / "results").iterdir()) == ["01_a.json", "02_b.json"]
     undisturbed = make(tmp_path, out=tmp_path / "undisturbed")
     assert collect.read(out / "results.json")["results"] == collect.read(undisturbed / "results.json")["results"]
     make(tmp_path)
     assert ran[3:] == ["01_a", "02_b"] * 2, "a whole report is made anew"
+    ran[:] = []
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, out=tmp_path / "other")
+    make(tmp_path, out=tmp_path / "other", only=["02"])
+    assert sorted(path.name for path in (tmp_path / "other" / "results").iterdir()) == ["02_b.json"]
 
 
 @pytest.mark.parametrize("change", ["notebook", "commit", "local changes"])

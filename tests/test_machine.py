@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from mnist_ae_utils import machine
+from mnist_ae_utils import data, machine
 
 GIB = 2**30
 
@@ -70,6 +70,17 @@ def test_memory_that_workers_hold_is_free_for_them(root, monkeypatch):
 
 def test_without_control_groups_memory_is_the_machines(root):
     assert machine.memory(root) == (16 * GIB, 10 * GIB)
+
+
+def test_the_cache_lies_where_people_mean_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    root = data.PROJECT_ROOT
+    for given, meant in {"~/runs": "/home/me/runs", "runs": f"{root}/runs", "": f"{root}/.cache"}.items():
+        monkeypatch.setenv("MNIST_AE_CACHE", given)
+        assert str(machine.cache_folder()) == meant
+    monkeypatch.setenv("MNIST_AE_CACHE", "~nobody-here/runs")
+    with pytest.raises(ValueError, match="MNIST_AE_CACHE is '~nobody-here/runs', .* write the path out"):
+        machine.cache_folder()
 
 
 START = """

@@ -112,13 +112,22 @@ def test_a_run_that_cannot_be_kept_is_returned_all_the_same(digits, cache):
     assert trained.scores["test"] > 0
 
 
+def test_what_a_killed_process_wrote_is_removed_but_not_what_another_is_writing(cache):
+    cache.mkdir()
+    for name, age in {"old": 2 * 3600, "new": 60}.items():
+        (cache / f"{name}-0.1.part").touch()
+        os.utime(cache / f"{name}-0.1.part", (time.time() - age,) * 2)
+    runs.run({"": partial(noted, 1)}, [0])
+    assert [path.name for path in cache.glob("*.part")] == ["new-0.1.part"]
+
+
 def test_runs_that_cannot_be_kept_are_said_once_whichever_process_makes_them(cache, capfd):
     cache.write_text("a file where the folder should be")
     with pytest.warns(UserWarning) as caught:
         for n_runs in (3, 1):
             found = runs.run({n: partial(noted, n) for n in range(n_runs)}, [0])
-            assert [outcomes.first for outcomes in found.values()] == list(range(n_runs))
-    (said,) = [str(warning.message) for warning in caught]
+            assert [outcomes.first for outcomes in found.values()] == list(range(n_runs)) and len(caught) == 1
+    said = str(caught[0].message)
     assert said.startswith(f"finished runs cannot be kept in {cache} and are made again: ") and ".part" not in said
     assert "cannot be kept" not in capfd.readouterr().err, "workers say nothing"
 
@@ -145,22 +154,6 @@ def test_an_interrupt_stops_the_workers(digits, cache, monkeypatch):
     finished = len(list(cache.glob("*.run")))
     time.sleep(2)
     assert len(list(cache.glob("*.run"))) == finished < 8
-
-
-def kills_its_worker(kernel, n_kept, *, seed):
-    while len(list(runs.cache_folder().glob("*.run"))) < n_kept:
-        time.sleep(0.02)
-    if os.getpid() == kernel:
-        pytest.skip("there are no workers on a machine with one core")
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_killed_worker_is_named_and_what_is_finished_is_kept():
-    fine = {n: partial(noted, n) for n in (1, 2, 3)}
-    with pytest.raises(RuntimeError, match=r"killed .*memory.* finished is kept: .*run the cell again\.$"):
-        runs.run(fine | {"killed": partial(kills_its_worker, os.getpid(), 3)}, [0])
-    assert [outcomes.first for outcomes in runs.run(fine, [0]).values()] == [1, 2, 3]
-    assert sorted(calls()) == ["1 with 0", "2 with 0", "3 with 0"]
 
 
 def test_parallel_runs_equal_single_ones_and_come_in_order_as_a_table(digits):
@@ -197,6 +190,22 @@ def test_a_diverged_run_leaves_nan_is_remembered_and_what_rests_on_it_diverges(d
     assert len(list(cache.glob("*.run"))) == 3, "remembered like the others"
     with pytest.raises(training.Diverged):
         runs.recall(broken, 0)
+
+
+def kills_its_worker(kernel, n_kept, *, seed):
+    while len(list(runs.cache_folder().glob("*.run"))) < n_kept:
+        time.sleep(0.02)
+    if os.getpid() == kernel:
+        pytest.skip("there are no workers on a machine with one core")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_named_and_what_is_finished_is_kept():
+    fine = {n: partial(noted, n) for n in (1, 2, 3)}
+    with pytest.raises(RuntimeError, match=r"killed .*memory.* finished is kept: .*run the cell again\.$"):
+        runs.run(fine | {"killed": partial(kills_its_worker, os.getpid(), 3)}, [0])
+    assert [outcomes.first for outcomes in runs.run(fine, [0]).values()] == [1, 2, 3]
+    assert sorted(calls()) == ["1 with 0", "2 with 0", "3 with 0"]
 
 
 def test_a_table_of_anything():

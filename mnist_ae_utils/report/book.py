@@ -12,6 +12,7 @@ from mnist_ae_utils.report import folder
 from mnist_ae_utils.report.folder import ReportError
 
 SITE = Path(__file__).resolve().parent / "site"
+NEW, OLD = ".new-book", ".old-book"  # in a report's folder, while the one takes the place of the other
 
 
 def tagged_figures(notebooks):
@@ -38,7 +39,7 @@ def render(out):
     It takes the place of the earlier book at once, when it is whole. Raises ReportError if there is no report, Sphinx
     fails, or ``html`` holds files of somebody else.
     """
-    html, work, old = out / "html", out / ".new-book", out / ".old-book"
+    html, work, old = out / "html", out / NEW, out / OLD
     new = work / "html"
     if not (out / "results.json").exists():
         raise folder.missing(out)

@@ -1,8 +1,9 @@
 """A report's folder: what in it a report wrote, and how the next version takes its place: whole, or not at all.
 
-The next version grows in ``<folder>/.unfinished-report``. Once whole it is marked so, and its files are moved to their places;
-if the command is killed meanwhile, the next one goes on with that. A list, ``files.json``, holds the SHA-256 of every
-file that was written: a file that is not as it stands there is somebody's own, and is neither removed nor replaced.
+The next version grows in ``<folder>/.unfinished-report``. Once whole it is marked so, and its files are moved to their
+places; if the command is killed meanwhile, the next one goes on with that. A list, ``files.json``, holds the SHA-256 of
+every file that was written: a file that is not as it stands there is somebody's own, and is neither removed nor
+replaced.
 """
 
 import contextlib

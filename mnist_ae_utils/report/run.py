@@ -125,7 +125,8 @@ def refuse_folder(out, header, every):
     if earlier and collect.made_with(earlier["header"]) != collect.made_with(header):
         how = results.differing(collect.made_with(earlier["header"]), collect.made_with(header))
         raise ReportError(f"{out} holds a report made with {how}: name another folder with --out")
-    if not earlier and out.exists():
+    half_moved = (out / WORK / folder.WHOLE).exists()  # then what is there is of two versions, both of them reports
+    if not earlier and out.exists() and not half_moved:
         allowed = {WORK, folder.LOCK, "results"}
         others = sorted({path.name for path in out.iterdir() if not (path / "results").is_dir()} - allowed)
         if others:
@@ -135,7 +136,7 @@ def refuse_folder(out, header, every):
         results.Results("", collect.made_with(header), out).check_folder()
     except ValueError as error:
         raise ReportError(str(error).replace("`out`", "--out")) from None
-    if not (out / WORK / folder.WHOLE).exists():  # else they may be from a version that is half in its place
+    if not half_moved:
         replaced = [out / "README.md", out / "results.json"]
         replaced += [out / "notebooks" / path.name for path in every]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
@@ -154,8 +155,8 @@ def _begin(out, header, earlier, paths, every):
         unfinished = collect.read(work / "results.json")
     asked, there = {path.stem for path in paths}, {path.stem for path in every}
     done = collect.goes_on(unfinished, header, paths)
-    if not done and work.exists():
-        shutil.rmtree(work)
+    for left in [path for path in work.rglob("*") if path.is_file() and path.stem not in done]:
+        left.unlink()
     for part in ("notebooks", "results", "figures"):
         (work / part).mkdir(parents=True, exist_ok=True)
     kept = {} if not earlier else {n: r for n, r in earlier["header"]["notebooks"].items() if n in there - asked}
