@@ -20,8 +20,8 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 # A module imports only from those before it; modules in one group, separated by spaces, not from each other.
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
-    "trainings", "few_labels", "chapter", "plots", "report.folder", "report.kernel", "report.notebooks", "report.collect",
-    "report.pages", "report.book", "report.check", "report.run", "report.command", "__main__",
+    "trainings", "few_labels", "chapter", "plots", "report.folder", "report.kernel", "report.notebooks",
+    "report.collect", "report.pages", "report.book", "report.check", "report.run", "report.command", "__main__",
 )  # fmt: skip
 
 
