@@ -206,11 +206,16 @@ def _recall(experiment, seed):
     return found
 
 
+def checksum(content, path):
+    """Four bytes by which a file of the cache is known to be whole, and to be that of its name."""
+    return zlib.crc32(content, zlib.crc32(path.stem.encode())).to_bytes(4, "big")
+
+
 def _read(path):
     """What `_keep` kept; None where there is nothing, or nothing whole."""
     try:
         content = path.read_bytes()
-        if zlib.crc32(content[4:]).to_bytes(4, "big") != content[:4]:
+        if checksum(content[4:], path) != content[:4]:
             raise ValueError("its checksum is wrong")
         return pickle.loads(content[4:])
     except (FileNotFoundError, NotADirectoryError):
@@ -224,7 +229,7 @@ def _keep(content, path):
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(zlib.crc32(content).to_bytes(4, "big") + content)
+        part.write_bytes(checksum(content, path) + content)
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -1,6 +1,7 @@
 """The machine: memory as containers limit it, workers that end with their kernel, what numba keeps."""
 
 import contextlib
+import importlib
 import os
 import signal
 import subprocess
@@ -147,7 +148,7 @@ def compiled(tmp_path, monkeypatch):
 
     def call():
         sys.modules.pop("compiled", None)
-        import compiled
+        compiled = importlib.import_module("compiled")
 
         assert compiled.double(4) == 8
         return sum(compiled.double.stats.cache_hits.values())

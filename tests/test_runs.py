@@ -104,6 +104,14 @@ def test_a_damaged_run_is_made_again_with_a_warning(digits, cache, damage):
         runs.recall(dense(digits), 0)  # healed
 
 
+def test_another_runs_file_under_this_ones_name_is_not_believed(cache):
+    outcomes = {n: runs.recall(partial(noted, n), 0) for n in (1, 2)}
+    first, second = sorted(cache.glob("*.run"))
+    first.write_bytes(second.read_bytes())
+    with pytest.warns(UserWarning, match=f"{first.name} in the cache is damaged and is made again"):
+        assert {n: runs.recall(partial(noted, n), 0) for n in (1, 2)} == outcomes
+
+
 def test_a_run_that_cannot_be_kept_is_returned_all_the_same(digits, cache):
     cache.write_text("a file where the folder should be")
     with pytest.warns(UserWarning) as caught:
