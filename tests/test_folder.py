@@ -187,6 +187,24 @@ def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next(tmp_pa
     assert tried >= 8 and check.problems(out) == [] and not (out / folder.WORK).exists()
 
 
+def test_a_report_interrupted_twice_in_a_chapter_keeps_the_chapters_before_it(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(collect, "commit", lambda: "abc")
+    ran = []
+
+    def twice(path, *others):
+        ran.append(path.stem)
+        if ran in (["01_a", "02_b"], ["01_a", "02_b", "02_b"]):
+            raise KeyboardInterrupt
+        return execute_at_once(path, *others)
+
+    monkeypatch.setattr(notebooks, "execute", twice)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            make(tmp_path)
+    make(tmp_path)
+    assert ran == ["01_a", "02_b", "02_b", "02_b"]
+
+
 def test_an_interrupted_report_goes_on_with_the_chapter_that_was_not_finished(tmp_path, source, monkeypatch, capsys):
     monkeypatch.setattr(collect, "commit", lambda: "abc")
     ran = []

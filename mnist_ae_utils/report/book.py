@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,10 @@ def render(out):
         messages = done.stderr.replace(str(source) + os.sep, "").strip()
         if done.returncode != 0:
             shutil.rmtree(work, ignore_errors=True)
-            raise ReportError(f"the book could not be rendered: {messages or done.stdout.strip()}")
+            # Of an exception, Sphinx prints a whole crash report.
+            why = re.findall(r"^\s*(?:\w+\.)*\w*(?:Error|Exception): *(.+)$", messages, re.MULTILINE)
+            said = why[-1] if why else messages or done.stdout.strip()
+            raise ReportError(f"the book could not be rendered: {said}. Mend that and run `mnist-ae book`")
         if messages:
             print(messages, file=sys.stderr)
     (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore

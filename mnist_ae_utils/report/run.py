@@ -155,8 +155,10 @@ def _begin(out, header, earlier, paths, every):
         unfinished = collect.read(work / "results.json")
     asked, there = {path.stem for path in paths}, {path.stem for path in every}
     done = collect.goes_on(unfinished, header, paths)
-    for left in [path for path in work.rglob("*") if path.is_file() and path.stem not in done]:
-        left.unlink()
+    done = {name: run for name, run in done.items() if (work / "results" / f"{name}.json").exists()}
+    for left in [path for path in work.rglob("*.*") if path.is_file() and path.stem not in done]:
+        if left != work / "results.json":  # as long as it is not written anew, of use after the next interruption
+            left.unlink()
     for part in ("notebooks", "results", "figures"):
         (work / part).mkdir(parents=True, exist_ok=True)
     kept = {} if not earlier else {n: r for n, r in earlier["header"]["notebooks"].items() if n in there - asked}
