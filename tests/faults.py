@@ -106,7 +106,7 @@ class Case:
         while process.poll() is None and time.monotonic() < deadline:
             if until and (until.exists() if isinstance(until, Path) else self.processes(until)):
                 break
-            time.sleep(0.01)
+            time.sleep(0.001 if isinstance(until, Path) else 0.1)
         return process.poll()
 
     def kill(self, process):
@@ -135,7 +135,9 @@ class Case:
         shared = [name for name in os.listdir("/dev/shm") if self.pids & set(map(int, re.findall(r"\d+", name)))]
         wrong += [f"left in /dev/shm: {shared[0]}"] if shared else []
         text = self.log.read_text(errors="replace")
-        line = next((line for line in reversed(text.splitlines()) if line.strip() and "stays; what" not in line), "")
+        # After a failure, what became of the rest is told too.
+        ends = DONE + "|stays; what was made now is in" if code else "^$"
+        line = next((line for line in reversed(text.splitlines()) if line and not re.search(ends, line)), "")
         if code is not None and (not re.search(last, line) or (code == 0) != (last == DONE)):
             wrong.append(f"exit code {code}, last line {line[:200]!r}")
         damaged = "in the cache is damaged" in text and not self.broken
@@ -149,8 +151,9 @@ class Case:
         seen = [path for path in folder.files_in(self.out) if path.relative_to(self.out).parts[0] not in HIDDEN]
         wrong += [f"{path} is half written, or nobody's" for path in seen
                   if ".part" in path.name or folder.digest(path) not in known and ".kept" not in path.name]  # fmt: skip
-        if seen and not (work / folder.WHOLE).exists():  # killed before the book was made: told, and mended next time
-            wrong += [line for line in check.problems(self.out) if "the book of other results" not in line]
+        if seen and not (work / folder.WHOLE).exists():  # the check tells of failures, and of a book not yet made
+            told = "failed: |left no results|the book of other results"
+            wrong += [line for line in check.problems(self.out) if not re.search(told, line)]
         return wrong
 
     def resumed(self):
@@ -203,7 +206,7 @@ def kill(small, course):
     for n in range(6):
         process = case.start()
         case.wait(process, until=case.out / (f"{folder.WORK}/{folder.WHOLE}" if n % 2 else book.NEW))
-        time.sleep(random.uniform(0, 0.01 if n % 2 else 3))
+        time.sleep(random.uniform(0, 0.005 if n % 2 else 3))
         case.kill(process)
         what = "as the report takes its place" if n % 2 else "in the book"
         yield f"kill -9 {what}", case.wrong() + (case.resumed() if n > 3 else [])

@@ -161,6 +161,25 @@ def test_the_last_chapters_answer_opens_the_page_and_the_readme():
         pages.readme_with("no marks", results)
 
 
+def test_a_book_needs_no_home_and_what_stops_it_is_said_in_a_line(tmp_path, monkeypatch):
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "README.md").write_text("# A page")
+    environments = []
+
+    def sphinx(command, env, **options):
+        environments.append(env)
+        crash = "Traceback:\n  ...\nOSError: [Errno 28] No space left on device\nPlease report this"
+        return subprocess.CompletedProcess(command, 1, "", crash)
+
+    monkeypatch.setattr(book.subprocess, "run", sphinx)
+    monkeypatch.setattr(os.path, "expanduser", lambda text: text)  # as where no home is known
+    monkeypatch.delenv("HOME", raising=False)
+    with pytest.raises(folder.ReportError, match=r"rendered: \[Errno 28\] No space left on device. Mend that and run"):
+        book.render(tmp_path)
+    assert environments[0]["HOME"] and environments[0]["LC_ALL"] == "C"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "results.json"]
+
+
 # ------------------------------------------------------------------------------------- the code that ran, and where
 def test_the_commit_is_that_of_the_code_or_none(tmp_path, monkeypatch):
     def git(*arguments):

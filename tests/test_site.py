@@ -49,6 +49,7 @@ def book(request, tmp_path_factory):
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", lambda *arguments: SETTING)
+        patch.setenv("LC_ALL", "xx_YY.UTF-8")  # a locale that is not installed, as in many a container
         run.report(out=out, source=folder)
     return out / "html"
 

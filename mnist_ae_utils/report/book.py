@@ -59,8 +59,9 @@ def render(out):
         index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{chapters}\n```\n"
         (source / "index.md").write_text(index, encoding="utf-8")
         command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]
-        # Sphinx stops at a locale that is not installed; it needs none.
+        # Sphinx stops at a locale that is not installed, and without a home; it needs neither.
         neutral = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"}
+        neutral |= {"HOME": temporary} if os.path.expanduser("~") == "~" else {}
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=neutral)
         messages = done.stderr.replace(str(source) + os.sep, "").strip()
         if done.returncode != 0:
@@ -68,7 +69,7 @@ def render(out):
             # Of an exception, Sphinx prints a whole crash report.
             why = re.findall(r"^\s*(?:\w+\.)*\w*(?:Error|Exception): *(.+)$", messages, re.MULTILINE)
             said = why[-1] if why else messages or done.stdout.strip()
-            raise ReportError(f"the book could not be rendered: {said}. Mend that and run `mnist-ae book`")
+            raise ReportError(f"the book could not be rendered: {said.rstrip('.')}. Mend that and run `mnist-ae book`")
         if messages:
             print(messages, file=sys.stderr)
     (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore
