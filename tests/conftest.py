@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other
+
 ROOT = Path(__file__).resolve().parents[1]
 # Where a whole notebook is run: the other core runs other tests meanwhile, and workers start longer than they train.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}

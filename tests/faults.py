@@ -229,7 +229,7 @@ def full(small, _):
     """Disks of random sizes, on which the report, the trainings or temporary files do not find their place."""
 
     def need(path):
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return sum((file.stat().st_size // 4096 + 1) * 4096 for file in path.rglob("*"))
 
     for n in range(10):
         case = Case(small().code, "--only", "01", reference=small())
