@@ -187,17 +187,23 @@ def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next(tmp_pa
     assert tried >= 8 and check.problems(out) == [] and not (out / folder.WORK).exists()
 
 
-def test_a_report_interrupted_twice_in_a_chapter_keeps_the_chapters_before_it(tmp_path, source, monkeypatch):
-    monkeypatch.setattr(collect, "commit", lambda: "abc")
+def interrupted_at(monkeypatch, *numbers):
+    """Have the executions of these numbers interrupted; the list to which each one's notebook is added."""
     ran = []
 
-    def twice(path, *others):
+    def execute(path, *others):
         ran.append(path.stem)
-        if ran in (["01_a", "02_b"], ["01_a", "02_b", "02_b"]):
+        if len(ran) in numbers:
             raise KeyboardInterrupt
         return execute_at_once(path, *others)
 
-    monkeypatch.setattr(notebooks, "execute", twice)
+    monkeypatch.setattr(notebooks, "execute", execute)
+    return ran
+
+
+def test_a_report_interrupted_twice_in_a_chapter_keeps_the_chapters_before_it(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(collect, "commit", lambda: "abc")
+    ran = interrupted_at(monkeypatch, 2, 3)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             make(tmp_path)
@@ -207,15 +213,7 @@ def test_a_report_interrupted_twice_in_a_chapter_keeps_the_chapters_before_it(tm
 
 def test_an_interrupted_report_goes_on_with_the_chapter_that_was_not_finished(tmp_path, source, monkeypatch, capsys):
     monkeypatch.setattr(collect, "commit", lambda: "abc")
-    ran = []
-
-    def once(path, *others):
-        ran.append(path.stem)
-        if ran == ["01_a", "02_b"]:
-            raise KeyboardInterrupt
-        return execute_at_once(path, *others)
-
-    monkeypatch.setattr(notebooks, "execute", once)
+    ran = interrupted_at(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
     out = make(tmp_path)
@@ -237,15 +235,7 @@ def test_what_was_changed_since_the_interruption_is_run_again(tmp_path, source, 
     commits = {"commit": ["abc"] * 3 + ["def"] * 9, "local changes": ["abc with local changes"] * 9}
     commits = iter(commits.get(change, ["abc"] * 9))
     monkeypatch.setattr(collect, "commit", lambda: next(commits))
-    ran = []
-
-    def once(path, *others):
-        ran.append(path.stem)
-        if ran == ["01_a", "02_b"]:
-            raise KeyboardInterrupt
-        return execute_at_once(path, *others)
-
-    monkeypatch.setattr(notebooks, "execute", once)
+    ran = interrupted_at(monkeypatch, 2)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
     if change == "notebook":
