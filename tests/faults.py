@@ -10,6 +10,7 @@ about 45 minutes on two cores; SEED=N repeats the draws. Exit code 1 if anything
 import argparse
 import contextlib
 import functools
+import math
 import os
 import random
 import re
@@ -229,7 +230,7 @@ def full(small, _):
     """Disks of random sizes, on which the report, the trainings or temporary files do not find their place."""
 
     def need(path):
-        return sum((file.stat().st_size // 4096 + 1) * 4096 for file in path.rglob("*"))
+        return sum(math.ceil(file.stat().st_size / 4096) * 4096 for file in path.rglob("*") if file.is_file())
 
     for n in range(10):
         case = Case(small().code, "--only", "01", reference=small())
