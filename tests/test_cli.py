@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,7 @@ def test_a_device_that_is_not_there_is_a_wrong_argument(capsys, monkeypatch):
         (data.DataError("train-images is damaged. Delete it."), "train-images is damaged. Delete it."),
         (folder.ReportError("01.ipynb has no parameter 'seeds'"), "01.ipynb has no parameter 'seeds'"),
         (OSError(errno.ENOSPC, "No space left on device", "reports"), "reports: No space left on device. Mend that"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device")]), "b: [Errno 28] No space left"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied. Mend that"),
     ],
 )

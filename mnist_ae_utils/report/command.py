@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 import webbrowser
@@ -131,6 +132,8 @@ def main(arguments=None):
         print(f"{top.prog}: {error}", file=sys.stderr)
     except OSError as error:  # a full disk, a folder that cannot be written to
         where, why = error.filename or "the report", error.strerror or error
+        if isinstance(error, shutil.Error):  # which holds a list: source, target and reason of each file
+            where, why = error.args[0][0][1:]
         print(f"{top.prog}: {where}: {why}. Mend that and run the same command again: it goes on where it was",
               file=sys.stderr)  # fmt: skip
     return 1

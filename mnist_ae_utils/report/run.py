@@ -13,6 +13,8 @@ from mnist_ae_utils import chapter, data, results
 from mnist_ae_utils.report import book, collect, folder, kernel, notebooks, pages
 from mnist_ae_utils.report.folder import WORK, ReportError
 
+ROOM = 2**25  # bytes: executed notebooks, figures and book
+
 
 def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto", out=None,
            source=notebooks.NOTEBOOKS, start_timeout=300):  # fmt: skip
@@ -61,7 +63,8 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     with folder.locked(out), kernel.environment():
         folder.finish(out, lambda: update_readme(out))
         refuse_folder(out, header, every)
-        tempfile.TemporaryFile(dir=out).close()  # a folder that cannot be written to is told before hours of work
+        for place in (out, Path(tempfile.gettempdir())):
+            check_room(place)
         earlier = collect.read(out / "results.json")
         entries = _begin(out, header, earlier, paths, every)
         for number, path in enumerate(paths, start=1):
@@ -143,6 +146,15 @@ def refuse_folder(out, header, every):
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
         folder.refuse_files_of_others(out / "html", folder.files_in(out / "html"))
+
+
+def check_room(place):
+    """Raise ReportError if a folder has no room for a report's files, or cannot be written to: before hours of work."""
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        raise ReportError(f"{place}: {error.strerror}: {ROOM // 2**20} MiB are needed there") from None
 
 
 def _begin(out, header, earlier, paths, every):
