@@ -10,7 +10,6 @@ about 45 minutes on two cores; SEED=N repeats the draws. Exit code 1 if anything
 import argparse
 import contextlib
 import functools
-import math
 import os
 import random
 import re
@@ -71,6 +70,12 @@ def copy_of_the_code(target, small):
     return target
 
 
+def heed_signals():
+    """In a command that starts: this script may run under nohup, or behind a shell's &, where they are ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Case:
     """A folder with a report and a cache of its own, and the commands that run on them."""
 
@@ -83,10 +88,7 @@ class Case:
         self.folder = Path(tempfile.mkdtemp(dir=WORK))
         self.out, self.cache, self.tmp = (self.folder / name for name in ("out", "cache", "tmp"))
         self.tmp.mkdir()
-        self.logs, self.pids, self.finished, self.broken = 0, set(), set(), []
-        self.environment = {name: value for name, value in os.environ.items() if name != "MNIST_DATA_DIR"}
-        self.environment |= {"PYTHONPATH": str(code), "TMPDIR": str(self.tmp), "MNIST_AE_CACHE": str(self.cache)}
-        self.environment["FAULTS"] = str(self.folder)  # by which its processes are known
+        self.logs, self.pids, self.finished, self.ended, self.broken = 0, set(), set(), set(), []
         if earlier:
             shutil.copytree(reference.out, self.out)
         if reference and warm:
@@ -96,10 +98,14 @@ class Case:
         """Start the report, or another command, and return the process."""
         self.logs += 1
         self.log = self.folder / f"log{self.logs}"
+        own = {"PYTHONPATH": self.code, "TMPDIR": self.tmp, "MNIST_AE_CACHE": self.cache, "FAULTS": self.folder}
+        environment = {name: value for name, value in os.environ.items() if name != "MNIST_DATA_DIR"}
+        environment |= {name: str(value) for name, value in own.items()}
         command = command or ("mnist_ae_utils", "report", "--profile", "smoke", "--out", self.out, *self.options)
         with open(self.log, "wb") as log:
             return psutil.Popen([sys.executable, "-m", *command], cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log,
-                                stderr=subprocess.STDOUT, start_new_session=True, env=self.environment)  # fmt: skip
+                                stderr=subprocess.STDOUT, start_new_session=True, env=environment,
+                                preexec_fn=heed_signals)  # fmt: skip
 
     def wait(self, process, until=None, limit=3600):
         """Until it has ended, a file is there, or a process with that word, or for seconds; its exit code, if any."""
@@ -133,8 +139,8 @@ class Case:
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.2)
         wrong = [f"a process is left: {' '.join(process.cmdline())[:80]}" for process in left]
-        shared = [name for name in os.listdir("/dev/shm") if self.pids & set(map(int, re.findall(r"\d+", name)))]
-        wrong += [f"left in /dev/shm: {shared[0]}"] if shared else []
+        shared = [re.match(r"(?:joblib_memmapping_folder_|sem\.loky-)(\d+)", name) for name in os.listdir("/dev/shm")]
+        wrong += [f"left in /dev/shm: {name.string}" for name in shared if name and int(name[1]) in self.pids]
         text = self.log.read_text(errors="replace")
         # After a failure, what became of the rest is told too.
         ends = DONE + "|stays; what was made now is in" if code else "^$"
@@ -143,16 +149,21 @@ class Case:
             wrong.append(f"exit code {code}, last line {line[:200]!r}")
         damaged = "in the cache is damaged" in text and not self.broken
         wrong += ["a traceback"] * ("Traceback" in text) + ["a training is half written"] * damaged
-        runs = {path.name for path in self.cache.glob("*.run")}
+        runs = {path.name for path in Path(self.cache or "-").glob("*.run")}
         wrong += [f"{len(self.finished - runs)} finished trainings are lost"] if self.finished - runs else []
         self.finished |= runs
         work, known = self.out / folder.WORK, set()
+        whole = (work / folder.WHOLE).exists()
+        unfinished = None if whole else collect.read(work / "results.json")
+        ended = {n for n, r in unfinished["header"]["notebooks"].items() if not r["error"]} if unfinished else set()
+        wrong += ["finished chapters are lost"] if work.exists() and not whole and self.ended - ended else []
+        self.ended = ended
         for place in (self.out, self.out / "html", work):
             known |= set(folder.listed(place).values()) | {folder.digest(place / folder.LIST)}
         seen = [path for path in folder.files_in(self.out) if path.relative_to(self.out).parts[0] not in HIDDEN]
         wrong += [f"{path} is half written, or nobody's" for path in seen
                   if ".part" in path.name or folder.digest(path) not in known and ".kept" not in path.name]  # fmt: skip
-        if seen and not (work / folder.WHOLE).exists():  # the check tells of failures, and of a book not yet made
+        if seen and not whole:  # the check tells of failures, and of a book not yet made
             told = "failed: |left no results|the book of other results"
             wrong += [line for line in check.problems(self.out) if not re.search(told, line)]
         return wrong
@@ -179,11 +190,6 @@ def mounted(path, *options):
         yield path
     finally:
         run(["umount", "--lazy", path])
-
-
-def disk(path, size):
-    """An empty disk of `size` bytes, but at least a page."""
-    return mounted(path, "-t", "tmpfs", "-o", f"size={max(4096, int(size))}", "tmpfs")
 
 
 @contextlib.contextmanager
@@ -227,31 +233,30 @@ def workers(small, _):
 
 
 def full(small, _):
-    """Disks of random sizes, on which the report, the trainings or temporary files do not find their place."""
+    """Disks that fill up, so that the report, the trainings or temporary files do not find their place."""
 
-    def need(path):
-        return sum(math.ceil(file.stat().st_size / 4096) * 4096 for file in path.rglob("*") if file.is_file())
+    def size(path):
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
-    for n in range(10):
-        case = Case(small().code, "--only", "01", reference=small())
-        with disk(case.out, need(small().out) * (10 ** random.uniform(-3, 0) + n % 2)):  # most of it is the book
-            if n % 2:
-                shutil.copytree(small().out, case.out, dirs_exist_ok=True)
-            wrong = case.wrong(case.wait(case.start()), NO_SPACE)
-            run(["mount", "-o", "remount,size=1g", case.out])
-            yield "full disk: report", wrong + case.resumed()
-    for _ in range(5):
-        case = Case(small().code, reference=small(), warm=False)
-        with disk(case.cache, need(small().cache) * random.uniform(0, 0.9)):
-            wrong = case.resumed()  # no failure: trainings that cannot be kept are told, and made again
-            told = "finished runs cannot be kept" in case.log.read_text()
-            yield "full disk: trainings", wrong + ["not a word of it"] * (not told)
-    for size in (0, 30_000, 300_000):
-        case = Case(small().code, "--only", "01", reference=small())
-        with disk(case.tmp, size * random.uniform(0.5, 1.5)):
-            code = case.wait(case.start())
+    needed = {"out": size(small().out), "cache": size(small().cache) / 2, "tmp": 2**19}
+    for n, part in enumerate(["out"] * 10 + ["cache"] * 5 + ["tmp"] * 3):
+        case = Case(small().code, "--only", "01", reference=small(), warm=part != "cache")
+        disk = case.folder / "disk"
+        with mounted(disk, "-t", "tmpfs", "-o", f"size={2**28}", "tmpfs"):
+            setattr(case, part, disk / part)
+            if part == "out" and n % 2:
+                shutil.copytree(small().out, case.out)
+            (disk / part).mkdir(exist_ok=True)
+            process = case.start()
+            case.wait(process, until=KERNEL)
+            free = int(needed[part] * 10 ** random.uniform(-3, 0))  # mostly not enough for the book, sometimes for less
+            (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free - free))
+            code = case.wait(process)
             wrong = case.wrong(code, NO_SPACE if code else DONE)
-        yield "full disk: temporary files", wrong + case.resumed()
+            if part == "cache" and "finished runs cannot be kept" not in case.log.read_text():
+                wrong.append("not a word of it")
+            (disk / "filling").unlink()
+            yield f"full disk: {part}", wrong + ["it fails"] * (code != 0 and part == "cache") + case.resumed()
 
 
 def readonly(small, _):
@@ -266,9 +271,9 @@ def readonly(small, _):
         case = Case(small().code, reference=small(), warm=warm)
         with read_only(case.cache):
             yield "read-only: trainings", case.resumed()
-    for cache in ("", "own"):  # without a cache named, it is in the code's folder, as the data are
+    for cache in ("", "cache"):  # without a cache named, it is in the code's folder, as the data are
         case = Case(small().code, "--only", "01", reference=small())
-        case.environment["MNIST_AE_CACHE"] = cache and str(case.cache)
+        case.cache = cache and case.cache
         with read_only(case.code):
             yield "read-only: code and data", case.resumed()
 
@@ -318,7 +323,7 @@ def together(small, _):
         kept = by_hand == 0 and any((case.out / "results").glob("*.kept1"))
         yield "a notebook by hand meanwhile", case.wrong(code) + ["its results are lost"] * (not kept) + case.resumed()
     first, second = (Case(small().code, reference=small(), warm=False) for _ in range(2))
-    second.environment["MNIST_AE_CACHE"], second.cache = str(first.cache), first.cache
+    second.cache = first.cache
     running = first.start()
     yield "two reports with one cache", second.resumed() + first.wrong(first.wait(running)) + first.resumed()
 
