@@ -291,9 +291,11 @@ def test_a_disk_without_room_is_told_before_anything_is_run(tmp_path, source, mo
 def test_no_process_of_a_report_outlives_it(tmp_path, number):
     import psutil
 
+    # These tests themselves may run under nohup, which has SIGHUP ignored.
     waits = "from joblib import Parallel, delayed\nimport time, os\nopen('started', 'w').close()\ntime.sleep(600)"
     write_notebook(tmp_path / "notebooks", cells=[waits])
-    code = "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import stub_notebooks\n" \
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" \
+           "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import stub_notebooks\n" \
            "from mnist_ae_utils.report import command, run, notebooks\n" \
            "run.prepare = lambda *a: stub_notebooks.SETTING\nnotebooks.NOTEBOOKS = Path('notebooks').resolve()\n" \
            "report = run.report\nrun.report = lambda *a, **k: report(*a, source=notebooks.NOTEBOOKS, **k)\n" \
