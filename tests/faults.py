@@ -152,11 +152,18 @@ class Case:
         runs = {path.name for path in Path(self.cache or "-").glob("*.run")}
         wrong += [f"{len(self.finished - runs)} finished trainings are lost"] if self.finished - runs else []
         self.finished |= runs
+        try:
+            return wrong + self.wrong_in_folder()
+        except folder.ReportError as error:
+            return [*wrong, str(error)]
+
+    def wrong_in_folder(self):
+        """What is wrong with what the command left in the report's folder; ReportError if results cannot be read."""
         work, known = self.out / folder.WORK, set()
         whole = (work / folder.WHOLE).exists()
         unfinished = None if whole else collect.read(work / "results.json")
         ended = {n for n, r in unfinished["header"]["notebooks"].items() if not r["error"]} if unfinished else set()
-        wrong += ["finished chapters are lost"] if work.exists() and not whole and self.ended - ended else []
+        wrong = ["finished chapters are lost"] if work.exists() and not whole and self.ended - ended else []
         self.ended = ended
         for place in (self.out, self.out / "html", work):
             known |= set(folder.listed(place).values()) | {folder.digest(place / folder.LIST)}
@@ -242,7 +249,7 @@ def full(small, _):
     for n, part in enumerate(["out"] * 10 + ["cache"] * 5 + ["tmp"] * 3):
         case = Case(small().code, "--only", "01", reference=small(), warm=part != "cache")
         disk = case.folder / "disk"
-        with mounted(disk, "-t", "tmpfs", "-o", f"size={2**28}", "tmpfs"):
+        with mounted(disk, "-t", "tmpfs", "-o", f"size={2**27}", "tmpfs"):
             setattr(case, part, disk / part)
             if part == "out" and n % 2:
                 shutil.copytree(small().out, case.out)
@@ -250,7 +257,8 @@ def full(small, _):
             process = case.start()
             case.wait(process, until=KERNEL)
             free = int(needed[part] * 10 ** random.uniform(-3, 0))  # mostly not enough for the book, sometimes for less
-            (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free - free))
+            with contextlib.suppress(OSError):  # what the command wrote meanwhile may leave less
+                (disk / "filling").write_bytes(bytes(shutil.disk_usage(disk).free - free))
             code = case.wait(process)
             wrong = case.wrong(code, NO_SPACE if code else DONE)
             if part == "cache" and "finished runs cannot be kept" not in case.log.read_text():

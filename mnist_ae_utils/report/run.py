@@ -167,7 +167,8 @@ def _begin(out, header, earlier, paths, every):
         unfinished = collect.read(work / "results.json")
     asked, there = {path.stem for path in paths}, {path.stem for path in every}
     done = collect.goes_on(unfinished, header, paths)
-    done = {name: run for name, run in done.items() if (work / "results" / f"{name}.json").exists()}
+    parts = {"notebooks": ".ipynb", "results": ".json"}  # an interruption of the lines below may have left one of both
+    done = {n: run for n, run in done.items() if all((work / part / (n + end)).exists() for part, end in parts.items())}
     for left in [path for path in work.rglob("*.*") if path.is_file() and path.stem not in done]:
         if left != work / "results.json":  # as long as it is not written anew, of use after the next interruption
             left.unlink()
