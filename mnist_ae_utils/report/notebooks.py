@@ -64,14 +64,13 @@ def execute(path, target, parameters, out, start_timeout):
     begin, started, error = time.perf_counter(), utc_now(), None
     Kernel.exit_code = None
     try:
-        with _log(sys.stdout) as stdout, _log(sys.stderr) as stderr:
-            papermill.execute_notebook(
-                _literal(path), _literal(target), parameters, cwd=path.parent, kernel_name="python3",
-                kernel_manager_class=Kernel, start_timeout=start_timeout, progress_bar=False,
-                stdout_file=stdout, stderr_file=stderr,
-                coalesce_streams=True,  # one output for all that a progress bar wrote
-                extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
-            )  # fmt: skip
+        papermill.execute_notebook(
+            _literal(path), _literal(target), parameters, cwd=path.parent, kernel_name="python3",
+            kernel_manager_class=Kernel, start_timeout=start_timeout, progress_bar=False,
+            stdout_file=_log(sys.stdout), stderr_file=_log(sys.stderr),
+            coalesce_streams=True,  # one output for all that a progress bar wrote
+            extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
+        )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
         first_line = next(iter(failure.source.strip().splitlines()), "")
         error = f"cell [{failure.exec_count}] `{first_line}`: {failure.ename}: {failure.evalue.strip()}"
@@ -117,10 +116,9 @@ def _missing_figure(notebook):
     return None
 
 
-@contextlib.contextmanager
 def _log(stream):
     """The stream as papermill shall write to it: a terminal as it is; elsewhere each state of a bar is a line."""
-    yield stream if stream.isatty() else Log(stream)
+    return stream if stream.isatty() else Log(stream)
 
 
 class Log:

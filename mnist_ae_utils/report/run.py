@@ -59,13 +59,12 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     parameters["out"] = work.as_posix()
     for path in paths:
         notebooks.check_parameters(path, parameters)
-    refuse_folder(out, header, every)
+    earlier_report(out, header, every)  # refused before the folder is made or locked
     with folder.locked(out), kernel.environment():
         folder.finish(out, lambda: update_readme(out))
-        refuse_folder(out, header, every)
+        earlier = earlier_report(out, header, every)  # another command may have had it meanwhile
         for place in (out, Path(tempfile.gettempdir())):
             check_room(place)
-        earlier = collect.read(out / "results.json")
         entries = _begin(out, header, earlier, paths, every)
         for number, path in enumerate(paths, start=1):
             label = f"[{number}/{len(paths)}] {path.stem}"
@@ -116,11 +115,11 @@ def load_data(name):
     return loaded
 
 
-def refuse_folder(out, header, every):
-    """Raise ReportError unless a report can be made in `out` without anything of somebody else's being touched.
+def earlier_report(out, header, every):
+    """The results of the report that is in the folder `out`, as `collect.read` gives them; None if there is none.
 
-    It is new, empty, or holds a report, or results of notebooks, of the same kind; and what the report will replace is
-    as an earlier one left it.
+    ReportError unless a report can be made there without anything of somebody else's being touched: the folder is new,
+    empty, or holds a report, or results of notebooks, of the same kind, and what will be replaced is as it was left.
     """
     if out.exists() and not out.is_dir():
         raise ReportError(f"{out} is a file: name a folder with --out")
@@ -146,6 +145,7 @@ def refuse_folder(out, header, every):
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
         folder.refuse_files_of_others(out / "html", folder.files_in(out / "html"))
+    return earlier
 
 
 def check_room(place):
