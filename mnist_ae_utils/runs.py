@@ -90,7 +90,8 @@ def run(experiments, seeds, device="cpu"):
     jobs = {(name, seed): cache_folder() / f"{keys[name]}-{seed}.run" for name in experiments for seed in seeds}
     _remove_parts(cache_folder())
     done = {job: found for job, path in jobs.items() if (found := _read(path)) is not None}
-    pending = [job for job in jobs if job not in done]
+    # Sweeps are written from small to large: the longest runs first, else all but one core wait for the last of them.
+    pending = [job for job in reversed(jobs) if job not in done]
     parts = {name: fingerprints.parts(experiments[name]) for name in dict.fromkeys(name for name, _ in pending)}
     free = machine.memory()[1] // 2**30  # a worker takes up to a GiB
     workers = min(len(pending), free, joblib.cpu_count(only_physical_cores=True)) if device == "cpu" else 1

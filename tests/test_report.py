@@ -454,10 +454,23 @@ def test_a_kernel_that_dies_is_a_failed_notebook_that_says_why(tmp_path, monkeyp
 
 
 def test_a_kernel_that_starts_too_slowly_says_how_to_allow_more(tmp_path, monkeypatch):
-    sleeps = [sys.executable, "-c", "import time; time.sleep(60)", "{connection_file}"]
-    monkeypatch.setattr(kernel.Kernel.kernel_spec, "argv", sleeps)
+    monkeypatch.setattr(kernel, "START", "import time; time.sleep(60)")
     done, cells = execute(tmp_path, ["1"], start_timeout=1)
     assert done["error"] == "the kernel did not answer within 1 s: allow more with --start-timeout"
+
+
+def test_the_next_kernel_is_started_while_a_notebook_runs_and_none_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "render", lambda out: None)
+    asks = "import os, psutil\nparent = psutil.Process().parent()\n" \
+           "print(os.getpid(), *[child.pid for child in parent.children() if child.pid != os.getpid()])"  # fmt: skip
+    for name in ("01_first", "02_next"):
+        write_notebook(tmp_path / "notebooks", name, cells=[asks])
+    run.report(out=tmp_path / "out", source=tmp_path / "notebooks")
+    read = [nbformat.read(path, as_version=4) for path in sorted((tmp_path / "out" / "notebooks").iterdir())]
+    said = [next(c.outputs[0].text.split() for c in notebook.cells if c.get("source") == asks) for notebook in read]
+    (_, waiting), (second, *others) = said
+    assert second == waiting and not others
+    assert kernel.Process.ahead is None
 
 
 @pytest.mark.parametrize("text, expected", [

@@ -1,28 +1,78 @@
 """The kernel that notebooks run in: this Python and this copy of the package, with nobody's own configuration."""
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
 from pathlib import Path
 
-from jupyter_client import AsyncKernelManager
+from jupyter_client import AsyncKernelManager, launch_kernel
 from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.provisioning import LocalProvisioner
 
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
-# No configuration file is read, wherever one lies; what is typed into it could leave a report without figures.
-START = """import sys
+# What takes longest to import is there when the kernel's folder and arguments come. No configuration file is read,
+# wherever one lies; what is typed into it could leave a report without figures.
+START = """import json, os, sys
 sys.path = [path for path in sys.path if path]
+import sklearn.manifold, torchvision
 from ipykernel.kernelapp import IPKernelApp
+folder, *arguments = json.loads(sys.stdin.readline() or sys.exit())
+os.chdir(folder)
 IPKernelApp.load_config_file = lambda self, *args, **options: None
-IPKernelApp.launch_instance()"""
+IPKernelApp.launch_instance(arguments)"""
+
+
+class Process(LocalProvisioner):
+    """A kernel's process, started while the notebook before was running: its imports then cost no time."""
+
+    ahead = None  # the next kernel's process, and the file from which it reads its folder and arguments
+    to_come = 0  # for how many kernels no process was started yet
+
+    @classmethod
+    def start_ahead(cls):
+        """Start the process for the next kernel."""
+        cls.to_come -= 1
+        reader, writer = os.pipe()
+        with os.fdopen(reader):
+            cls.ahead = launch_kernel([sys.executable, "-c", START], stdin=reader), os.fdopen(writer, "w")
+
+    @classmethod
+    def stop_ahead(cls):
+        """End the process that waits for a kernel, if one does."""
+        if cls.ahead:
+            process, arguments = cls.ahead
+            process.kill()
+            process.wait()
+            arguments.close()
+        cls.ahead = None
+
+    async def launch_kernel(self, cmd, **options):
+        """Start the kernel in the process ahead, and start that of the next one."""
+        if not Process.ahead or Process.ahead[0].poll() is not None:
+            Process.stop_ahead()
+            Process.start_ahead()
+        (self.process, arguments), Process.ahead = Process.ahead, None
+        self.cwd = options.get("cwd", os.getcwd())
+        with arguments:
+            arguments.write(json.dumps([self.cwd, *cmd]) + "\n")
+        self.pid = self.process.pid
+        self.pgid = os.getpgid(self.pid) if hasattr(os, "getpgid") else None
+        if Process.to_come > 0:
+            Process.start_ahead()
+        return self.connection_info
 
 
 class Kernel(AsyncKernelManager):
     """A kernel of the Python that runs the report, whichever kernels are registered."""
 
-    kernel_spec = KernelSpec(argv=[sys.executable, "-c", START, "-f", "{connection_file}"], language="python")
+    kernel_spec = KernelSpec(argv=["-f", "{connection_file}"], language="python")  # arguments of what START launches
     exit_code = None  # of the latest kernel that ended by itself
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.provisioner = Process(kernel_spec=self.kernel_spec, parent=self)
 
     async def is_alive(self):
         """Whether the kernel runs; if not, its exit code is kept."""
@@ -40,8 +90,8 @@ def why_dead():
 
 
 @contextlib.contextmanager
-def environment():
-    """The environment variables that notebooks run with, until the block ends."""
+def environment(n_kernels=1):
+    """The environment variables that notebooks run with, until the block ends; in it, so many kernels will start."""
     import matplotlib
 
     before = dict(os.environ)
@@ -57,8 +107,10 @@ def environment():
             "MATPLOTLIBRC": os.path.join(matplotlib.get_data_path(), "matplotlibrc"),
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning about the debugger in each kernel's log
         } | ({} if sys.stdout.isatty() else {"TQDM_MININTERVAL": "30"})  # a log need not see a bar grow
+        Process.to_come = n_kernels
         try:
             yield
         finally:
+            Process.stop_ahead()
             os.environ.clear()
             os.environ.update(before)

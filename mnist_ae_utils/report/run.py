@@ -60,7 +60,7 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     for path in paths:
         notebooks.check_parameters(path, parameters)
     earlier_report(out, header, every)  # refused before the folder is made or locked
-    with folder.locked(out), kernel.environment():
+    with folder.locked(out), kernel.environment(len(paths)):
         folder.finish(out, lambda: update_readme(out))
         earlier = earlier_report(out, header, every)  # another command may have had it meanwhile
         for place in (out, Path(tempfile.gettempdir())):
