@@ -2,11 +2,13 @@
 
 import inspect
 import math
+import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from IPython.display import Markdown, display
 
@@ -20,16 +22,18 @@ PROFILES = {
     "smoke": dict(
         dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, epochs=2, min_steps=20,
         umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1, overfit_effort=1, strengths=2,
+        extensions=0,
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, epochs=6, min_steps=150,
         umap_images=1_000, likelihood_images=100, codes_per_image=1_000, limited_effort=0.75, overfit_effort=1.25,
-        strengths=2,
+        strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, epochs=12, min_steps=600,
         umap_images=5_000, likelihood_images=1_000, codes_per_image=5_000, limited_effort=0.15, overfit_effort=0.5,
-        strengths=3,
+        strengths=3, extensions=3,
     ),
 }  # fmt: skip
+CONFIRMATION = 1000  # seeds from here on are run once, by rules written before; development has those from 0 to 9
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -89,7 +93,7 @@ class Chapter:
         return self._classifier(experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay)
 
     def network(self, model, *args, effort=2.0, n_labels=None, start=None, reconstruction_weight=None, loss=None,
-                wrong_labels=0.0, batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None,
+                transform=None, wrong_labels=0.0, batch_size=128, learning_rate=1e-2, weight_decay=0.1, data=None,
                 **options):  # fmt: skip
         """A classifier that sees images: an experiment. Settings not named here: `trainings.network` and `on_inputs`.
 
@@ -97,7 +101,7 @@ class Chapter:
         `reconstruction_weight`, it multiplies the profile's passes over all images.
         """
         make = _bound(self.network, model, args, options, complete=True)
-        fixed = {"start": start, "reconstruction_weight": reconstruction_weight, "loss": loss}
+        fixed = {"start": start, "reconstruction_weight": reconstruction_weight, "loss": loss, "transform": transform}
         experiment = partial(trainings.network, make, **fixed, wrong_labels=wrong_labels)
         return self._classifier(experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay)
 
@@ -120,6 +124,45 @@ class Chapter:
         """Passes over `n_images`: a multiple of the profile's, but no fewer than `min_steps` steps take."""
         _check_not_negative(effort=effort)
         return math.ceil(max(effort * self.budget["epochs"], min_steps / math.ceil(n_images / batch_size)))
+
+    def choose(self, makes, grid, seeds=None, lowest=False):
+        """By method, the setting with the best validation score; where it lies at the edge of its grid, more is tried.
+
+        Parameters
+        ----------
+        makes : by name, ``make(setting)`` returns the experiment.
+        grid : at least two positive settings, rising. Beyond an edge it is continued by the ratio of its last two, as
+            often as the profile's `extensions` allow.
+        seeds : the chapter's `trial_seeds` unless told; scores are averaged over them, and one that diverged is worst.
+        lowest : whether a low score is a good one.
+
+        Returns
+        -------
+        best : dict of the setting by name.
+        scores : a pandas DataFrame, methods by settings, of the mean validation scores; NaN where none was tried.
+        at_edge : the names whose best setting is still at the edge of what was tried.
+        """
+        scores = pd.DataFrame(index=list(makes), columns=pd.Index([], dtype=float), dtype=float)
+        todo = {(name, setting): make(setting) for name, make in makes.items() for setting in grid}
+        sign = -1 if lowest else 1
+        for _ in range(1 + self.budget["extensions"]):
+            found = self.run(todo, self.trial_seeds if seeds is None else seeds).scores("validation")
+            for name, setting in todo:
+                scores.loc[name, setting] = (sign * found[name, setting]).fillna(-math.inf).mean()
+            best, todo = scores.idxmax(axis=1).to_dict(), {}
+            for name, tried in ((name, sorted(scores.loc[name].dropna().index)) for name in makes):
+                for edge, inner in ((tried[-1], tried[-2]), (tried[0], tried[1])):
+                    if best[name] == edge:
+                        beyond = float(f"{edge * edge / inner:.2g}")
+                        todo[name, beyond] = makes[name](beyond)
+            if not todo:
+                break
+        scores = (sign * scores).sort_index(axis=1).replace(sign * -math.inf, math.nan)
+        return best, scores, sorted({name for name, _ in todo})
+
+    def found(self, *sentences):
+        """Show what the chapter found: sentences made of its results, so that they change when those do."""
+        display(Markdown("\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))))
 
     def run(self, experiments, seeds=None):
         """`runs.run` with the chapter's device and, unless told, its seeds; `runs.Outcomes` for a single experiment."""
@@ -170,13 +213,13 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     Results are stored under the name `notebook`, in the folder `out`, else that of `report_folder`. `profile` says how
     much is spent: "quick" minutes, "full" hours ("smoke", seconds, is for tests and teaches nothing). `dataset` is one
     of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`pictures.from_folder`), or images of
-    your own (`pictures.from_arrays`). `seeds`, at least 1, replaces the profile's number; a sweep takes no more than
-    these. `device` is one of DEVICES. Raises ValueError for a parameter out of range, and says what is allowed.
+    your own (`pictures.from_arrays`). `seeds` replace the profile's number: how many, or "1000-1009" (`seeds_of`); a
+    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out of range, and says what is
+    allowed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")
-    if seeds is not None and not (isinstance(seeds, int) and seeds >= 1):
-        raise ValueError(f"seeds {seeds!r}: use a whole number of at least 1, or None for the profile's number")
+    chosen = seeds_of(PROFILES[profile]["seeds"] if seeds is None else seeds)
     torch.backends.cudnn.allow_tf32 = False  # the same digits of a convolution on every GPU
     budget = PROFILES[profile]
     device = choose_device(device)
@@ -186,12 +229,21 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     print(f"{described}; {len(loaded.train):,} training images; profile {profile}, {device}")
     if loaded.notice:
         display(Markdown(f"> ### {loaded.notice}"))
-    n_seeds = seeds or budget["seeds"]
-    made_with = {"profile": profile, "dataset": loaded.name, "checksum": loaded.checksum, "seeds": n_seeds}
-    of_notebook = results.Results(notebook, made_with, out or report_folder(profile, loaded.name, n_seeds))
+    seeds = seeds or budget["seeds"]
+    made_with = {"profile": profile, "dataset": loaded.name, "checksum": loaded.checksum, "seeds": seeds}
+    of_notebook = results.Results(notebook, made_with, out or report_folder(profile, loaded.name, seeds))
     of_notebook.check_folder()  # before hours of work
-    three_kinds = (list(range(min(n_seeds, n))) for n in (n_seeds, budget["sweep_seeds"], budget["trial_seeds"]))
-    return Chapter(loaded, budget, *three_kinds, device, of_notebook)
+    fewer = (chosen[: budget[kind]] for kind in ("sweep_seeds", "trial_seeds"))
+    return Chapter(loaded, budget, chosen, *fewer, device, of_notebook)
+
+
+def seeds_of(seeds):
+    """The list of seeds that `seeds` stand for: 3 for 0, 1 and 2; "1000-1009" for these ten. ValueError for others."""
+    if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
+        return list(range(seeds))
+    if isinstance(seeds, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", seeds)) and int(ends[1]) <= int(ends[2]):
+        return list(range(int(ends[1]), int(ends[2]) + 1))
+    raise ValueError(f"seeds {seeds!r}: use a whole number, at least 1, '1000-1009', or None for the profile's number")
 
 
 def report_folder(profile, dataset, seeds=None):

@@ -7,6 +7,7 @@ are dashed lines, levels by label. A name that METHOD_COLORS does not know gets 
 """
 
 import itertools
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -355,9 +356,10 @@ def filters(weights, columns=16, title=None):
 
 def paired_differences(differences, xlabel, title=None):
     """Mean paired differences, by (row, column): green above 0, red below, white where the 95% interval holds 0."""
-    rows, sign = by_method(differences), {"supported": 1, "undecided": 0, "refuted": -1}
+    rows = by_method(differences)
     means = pd.DataFrame([{x: results.confidence_interval(row[x])[0] for x in row} for row in rows.values()])
-    decided = pd.DataFrame([{x: sign[results.judge(row[x])] for x in row} for row in rows.values()])
+    signs = [{x: np.sign(row[x].mean()) * (results.p_value(row[x]) < 0.05) for x in row} for row in rows.values()]
+    decided = pd.DataFrame(signs)
     _, ax = plt.subplots(figsize=(1.05 * means.shape[1] + 2.6, 0.45 * len(rows) + 1.2), layout="constrained")
     cmap = sns.blend_palette(["#e8a798", "white", "#9fd0a5"], as_cmap=True)
     sns.heatmap(decided, annot=means, fmt="+.2f", mask=means.isna(), cmap=cmap, vmin=-1, vmax=1, cbar=False,
@@ -379,12 +381,60 @@ def results_table(of):
         "split": entry["split"], "mean": "diverged" if entry["value"] is None else f"{entry['value']:.4g}",
         "95% interval": _interval_text(entry), "seeds": len(entry["per_seed"]), "unit": entry["unit"],
         "beside": "{value:g}, {source}".format(**entry["reference"]) if entry["reference"] else "",
-    } for entry in of.entries if entry["unit"] != "verdict"]).style.hide(axis="index")  # fmt: skip
+    } for entry in of.entries if "claim" not in entry]).style.hide(axis="index")  # fmt: skip
 
 
-def verdict_table(of):
-    """The verdicts of a chapter, after `Results.correct`: claim, rule, outcome."""
-    return pd.DataFrame([{
-        "claim": entry["claim"], "rule": entry["rule"], "95% interval of the difference": _interval_text(entry),
-        "p (Holm)": "" if entry["p"] is None else f"{entry['p']:.2g}", "verdict": entry["value"],
-    } for entry in of.entries if entry["unit"] == "verdict"]).style.hide(axis="index")  # fmt: skip
+def contrast_table(of):
+    """The contrasts of a chapter: mean and interval, p, which claim one decides; beside those of the committed report.
+
+    p is that of a t test that the mean is the rule's threshold, one contrast alone. The committed report is that of the
+    full profile, if it was made on the same data; its column is left out where it is what runs.
+    """
+    committed = results.committed(of)
+    rows = []
+    for entry in of.entries:
+        if "claim" not in entry or entry["unit"] == "verdict":
+            continue
+        row = {
+            "what is asked": entry["claim"], "difference": entry["rule"],
+            "labels": f"{entry['n_labels']:,}" if entry["n_labels"] else "",
+            "mean (95% interval)": results.difference_text(entry),
+            "p": f"{results.p_value(entry['per_seed'], entry['above']):.2g}" if entry["ci"] else "",
+            "decides": f"claim {entry['primary']}" if "primary" in entry else "",
+        }  # fmt: skip
+        if committed:
+            theirs = committed.get((entry["id"], entry["labels"]))
+            row["committed report"] = results.difference_text(theirs) if theirs else ""
+        rows.append(row)
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def effects(contrasts, title=None):
+    """Contrasts as `Results.claims` gives them, one row each on its own scale: mean, interval, threshold, verdict.
+
+    The gray band holds the differences that do not matter, where the rule of a contrast names them.
+    """
+    rows = max(1, len(contrasts))
+    fig, axes = plt.subplots(rows, 1, figsize=(10, 0.62 * rows + 0.6), squeeze=False, layout="constrained")
+    marks = {"supported": "#2a7a3b", "refuted": "#b3402a", "undecided": "0.35"}
+    for ax, entry in zip(axes[:, 0], contrasts, strict=False):
+        scale = 100 if entry["unit"] == "fraction" else 1
+        mean, low, high = (scale * x for x in (entry["value"], *(entry["ci"] or [entry["value"]] * 2)))
+        if entry.get("matters"):
+            ax.axvspan(-scale * entry["matters"], scale * entry["matters"], color="0.88", lw=0)
+        ax.axvline(scale * entry["above"], color="0.2", lw=1)
+        color = marks.get(entry["verdict"], "#3b5f9e")
+        ax.plot([low, high], [0, 0], color=color, lw=3, alpha=0.5, solid_capstyle="butt")
+        ax.plot(mean, 0, "o", color=color)
+        ax.set(yticks=[], ylim=(-1, 1))
+        ax.margins(x=0.15)
+        ax.tick_params(labelsize=8)
+        sns.despine(ax=ax, left=True)
+        labels = f", {entry['n_labels']:,} labels" if entry["n_labels"] else ""
+        said = textwrap.fill(f"{entry['primary']}  {entry['claim']}{labels}", 62)
+        ax.text(-0.02, 0.5, said, transform=ax.transAxes, ha="right", va="center", fontsize=9)
+        unit = "points" if entry["unit"] == "fraction" else entry["unit"]
+        ax.text(1.02, 0.5, f"{entry['verdict']}\n{mean:+.3g} {unit}", transform=ax.transAxes, va="center", fontsize=9,
+                color=color)  # fmt: skip
+    fig.suptitle(title)
+    return axes[:, 0]

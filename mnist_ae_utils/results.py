@@ -1,13 +1,19 @@
-"""What a notebook measured: entries with their intervals, verdicts with their rules; kept in one file a notebook."""
+"""What a notebook measured: entries with intervals, contrasts by the rules of ``rules.toml``; one file a notebook."""
 
 import json
 import math
 import os
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 from scipy import stats
+
+from mnist_ae_utils import data
+
+# What is compared, and how it is judged: the claims of the article, and by notebook its contrasts.
+RULES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
 
 
 def confidence_interval(values, level=0.95):
@@ -20,27 +26,43 @@ def confidence_interval(values, level=0.95):
     return mean, (mean - half, mean + half)
 
 
-def judge(differences, margin=0.0):
-    """Verdict on a claim "the paired differences are above `margin`", from its 95% interval.
+def interval_over_images(of_images, level=0.95):
+    """Mean and interval (low, high) over seeds and test images of a table (seeds, n_images) of each image's outcome.
 
-    "supported" if the interval lies above `margin`, "refuted" if it lies below, "undecided" otherwise: also with one
-    seed, and when a seed diverged (NaN among the differences).
+    Seeds and images vary it independently, so the squares of the two half-widths are added: that of Student's interval
+    over the seeds' means, and that of the images' means over seeds. (Resampling both, as Owen (2007) does, "The
+    pigeonhole bootstrap", is too narrow for a handful of seeds.) Source: Zou & Donner (2008), "Construction of
+    confidence limits about effect measures: a general approach". With a single seed it is the images' alone.
     """
-    differences = np.asarray(differences, dtype=float)
-    _, interval = confidence_interval(differences)
-    if np.isnan(differences).any() or interval is None or interval[0] <= margin <= interval[1]:
-        return "undecided"
-    return "supported" if interval[0] > margin else "refuted"
+    of_images = np.asarray(of_images, dtype=float)
+    mean, of_seeds = confidence_interval(of_images.mean(1), level)
+    spread = of_images.mean(0).std(ddof=1) / np.sqrt(of_images.shape[1])
+    half = float(np.hypot(of_seeds[1] - mean if of_seeds else 0.0, stats.norm.ppf((1 + level) / 2) * spread))
+    return mean, (mean - half, mean + half)
 
 
-def p_value(differences, margin=0.0):
-    """Of the two-sided t test that the mean of the differences is `margin`; 1 where `judge` could not decide."""
+def p_value(differences, above=0.0):
+    """Of the two-sided t test that the mean of the differences is `above`; 1 for one seed, and where a run diverged."""
     differences = np.asarray(differences, dtype=float)
     if np.isnan(differences).any() or len(differences) < 2:
         return 1.0
-    if np.ptp(differences) == 0:  # without spread the test statistic is infinite, or not a number at the margin
-        return float(differences[0] == margin)
-    return float(stats.ttest_1samp(differences, margin).pvalue)
+    if np.ptp(differences) == 0:  # without spread the test statistic is infinite, or not a number at the threshold
+        return float(differences[0] == above)
+    return float(stats.ttest_1samp(differences, above).pvalue)
+
+
+def p_equal(differences, matters):
+    """Of the test that the mean of the differences is at least `matters` away from 0: small where it is nearer.
+
+    The larger p of two one-sided t tests, one against each side (Schuirmann 1987). 1 as in `p_value`.
+    """
+    differences = np.asarray(differences, dtype=float)
+    if np.isnan(differences).any() or len(differences) < 2:
+        return 1.0
+    if np.ptp(differences) == 0:
+        return float(abs(differences[0]) >= matters)
+    sides = ((-matters, "greater"), (matters, "less"))
+    return max(float(stats.ttest_1samp(differences, at, alternative=side).pvalue) for at, side in sides)
 
 
 def holm(p_values):
@@ -55,12 +77,66 @@ def holm(p_values):
     return adjusted
 
 
+def judge(contrasts):
+    """Judge primary contrasts, entries that `Results.compare` made, as one family: [(verdict, its p)].
+
+    "no difference that matters" where the two one-sided tests say so, at the margin that the rule names, if it names
+    one; else "supported" or "refuted" where the mean lies above or below the rule's threshold; else "undecided". Each
+    of the two kinds of p-values is corrected for the number of contrasts (Holm), and must be below 0.05 then.
+    """
+    apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts])
+    equal = holm([p_equal(e["per_seed"], e["matters"]) if e["matters"] else 1.0 for e in contrasts])
+    verdicts = []
+    for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=True):
+        if p_of_equality < 0.05:
+            verdicts.append(("no difference that matters", float(p_of_equality)))
+        elif p < 0.05:
+            verdicts.append(("supported" if entry["value"] > entry["above"] else "refuted", float(p)))
+        else:
+            verdicts.append(("undecided", float(p)))
+    return verdicts
+
+
 def combine(verdicts):
-    """One verdict for several: their common one; "mixed" if some are supported and some refuted; else undecided."""
-    verdicts = set(verdicts)
-    if len(verdicts) == 1:
-        return verdicts.pop()
-    return "mixed" if {"supported", "refuted"} <= verdicts else "undecided"
+    """One verdict for several: their common one; "mixed" if decided ones differ, else "undecided"; so without any."""
+    decided = set(verdicts) - {"undecided"}
+    if len(decided) > 1:
+        return "mixed"
+    return decided.pop() if decided and "undecided" not in verdicts else "undecided"
+
+
+def seeds_needed(differences, above=0.0, level=0.05, power=0.9):
+    """How many seeds a two-sided t test at `level` needs if mean and spread of the differences are what they seem.
+
+    None where there is no effect to find with fewer than a thousand, or where mean or spread cannot be known.
+    """
+    differences = np.asarray(differences, dtype=float)
+    if np.isnan(differences).any() or len(differences) < 2 or np.ptp(differences) == 0:
+        return None
+    effect = abs(differences.mean() - above) / differences.std(ddof=1)
+    for n in range(2, 1000):
+        critical = stats.t.ppf(1 - level / 2, n - 1)
+        if stats.nct.sf(critical, n - 1, effect * np.sqrt(n)) >= power:
+            return n
+    return None
+
+
+def outcome(entry, above, below, neither):
+    """The one of three texts that fits a contrast: its interval lies above the rule's threshold, below it, or neither.
+
+    For sentences that say what was found; a verdict on a claim is `Results.claims`'s.
+    """
+    low, high = entry["ci"] or (-math.inf, math.inf)
+    return above if low > entry["above"] else below if high < entry["above"] else neither
+
+
+def difference_text(entry):
+    """A contrast's mean with its interval, such as "+0.13 (-0.02 to +0.28) points"; "diverged" without a mean."""
+    if entry["value"] is None:
+        return "diverged"
+    scale, unit = (100, "points") if entry["unit"] == "fraction" else (1, entry["unit"])
+    mean, *ends = (f"{scale * number:+.3g}" for number in (entry["value"], *(entry["ci"] or ())))
+    return f"{mean} ({' to '.join(ends)}) {unit}" if ends else f"{mean} {unit}"
 
 
 def slug(name):
@@ -94,6 +170,20 @@ def write(out, notebook, made_with, entries):
     return part.replace(path)
 
 
+def committed(of):
+    """{(id, labels): entry} of the contrasts in ``reports/results.json``, the full profile's report on the same data.
+
+    {} if there is none, or if `of`, a notebook's `Results`, is of that profile itself.
+    """
+    path = data.PROJECT_ROOT / "reports" / "results.json"
+    if of.made_with["profile"] == "full" or not path.exists():
+        return {}
+    report = json.loads(path.read_text(encoding="utf-8"))
+    if report["header"]["dataset"]["name"] != of.made_with["dataset"]:
+        return {}
+    return {(e["id"], e["labels"]): e for e in report["results"] if "above" in e}
+
+
 def differing(of, made_with):
     """Where one setting differs from another, in words."""
     others = {key: value for key, value in made_with.items() if of.get(key) != value}
@@ -101,81 +191,107 @@ def differing(of, made_with):
 
 
 class Results:
-    """What one notebook measured: collected by `add` and `verdict`, written by `save`.
+    """What one notebook measured: collected by `add` and `compare`, written by `save`.
 
     `notebook` is a name such as "01_linear_autoencoder"; `made_with` a dict of what the numbers were made with:
-    "profile", "dataset" (its name), "checksum" of the data, number of "seeds"; `out` the folder of the report.
+    "profile", "dataset" (its name), "checksum" of the data, "seeds" (as in `chapter.begin`); `out` the report's folder.
     """
 
     def __init__(self, notebook, made_with, out):
         self.notebook, self.made_with, self.out, self.entries = notebook, made_with, Path(out), []
+        self.rules = RULES["contrasts"].get(notebook, [])
         self.training_seconds = {}  # by training, remembered ones too
 
-    def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None, headline=None,
-            shown=None):  # fmt: skip
+    def add(self, id, per_seed, unit, *, split="test", n_labels=None, reference=None, note=None, of_images=None,
+            **stated):  # fmt: skip
         """Record one measured quantity; NaN or None among `per_seed` stands for a run that diverged.
 
         An `id` such as "conv_ae.reconstruction_error" names the entry, together with the `split` ("train",
         "validation" or "test") and `n_labels`; recorded again, as when a cell is run a second time, it replaces the
         earlier one. `per_seed` is a float or several, such as a column of `Runs.scores`, `reference` a published value
-        and its source. With a `headline`, in words what is measured, the report's first page shows the entry, at the
-        place `shown`: among the "results" unless told "speed"; "cost" needs no headline. Returns the entry; its value
-        is the mean over seeds, and None if a seed diverged.
+        and its source. The interval covers the seeds; with `of_images` (seeds, n_images), each image's outcome in each
+        run, it covers seeds and images (`interval_over_images`).
+
+        What is `stated` besides: a `headline`, in words what is measured, has the report's first page show the entry,
+        at the place `shown`: among the "results" unless told "speed"; "cost" needs no headline. Returns the entry; its
+        value is the mean over seeds, and None if a seed diverged.
         """
         per_seed = _numbers(per_seed)
         if diverged := per_seed.count(None):
             note = "; ".join(filter(None, [note, f"diverged in {diverged} of {len(per_seed)} seeds"]))
         value, interval = (None, None) if diverged else confidence_interval(per_seed)
-        more = {"reference": reference and {"value": float(reference[0]), "source": reference[1]}}
-        shown = shown or ("results" if headline else None)
-        more |= {key: text for key, text in {"headline": headline, "shown": shown}.items() if text}
-        return self._record(id, value, interval, per_seed, unit, split, n_labels, note, **more)
+        if of_images is not None and not diverged:
+            value, interval = interval_over_images(of_images)
+            stated["covers"] = "seeds and images"
+        if "headline" in stated:
+            stated.setdefault("shown", "results")
+        reference = reference and {"value": float(reference[0]), "source": reference[1]}
+        return self._record(id, value, interval, per_seed, unit, split, n_labels, note, reference=reference, **stated)
 
-    def verdict(self, id, claim, rule, differences, *, margin=0.0, split="test", n_labels=None):
-        """Judge one claim by the paired differences that its `rule` names, and record the outcome.
+    def add_failures(self, id, failed, *, note=None, **stated):
+        """Record how often a method fails outright, from one True or False a seed, with its exact binomial interval.
 
-        `claim` and `rule` are sentences; the rule says which difference is taken and when it supports. There is one
-        difference per seed, NaN where a run diverged; the claim is that they lie above `margin`. Returns the entry,
-        whose value is the verdict, and whose per_seed and ci are those of the differences.
+        Source: Clopper & Pearson (1934). Five good seeds of five leave a rate of up to 52% possible.
         """
-        differences = _numbers(differences)
-        interval = None if None in differences else confidence_interval(differences)[1]
-        more = {"claim": claim, "rule": rule, "margin": margin, "p": p_value(differences, margin)}
-        return self._record(id, judge(differences, margin), interval, differences, "verdict", split, n_labels, **more)
+        failed = _numbers(failed)
+        interval = stats.binomtest(int(sum(failed)), len(failed)).proportion_ci()
+        value, interval = float(np.mean(failed)), (float(interval.low), float(interval.high))
+        return self._record(id, value, interval, failed, "fraction", "test", None, note, covers="failures", **stated)
 
-    def correct(self):
-        """Judge the verdicts recorded so far as one family: undecided where Holm's correction leaves p at 0.05 or more.
+    def compare(self, id, differences, *, n_labels=None, split="test"):
+        """Record the contrast that the rules announce under this `id`: paired differences, one a seed, NaN: diverged.
 
-        With m claims without truth in them, one in twenty would be decided by chance; so corrected, the chance that
-        any is stays below one in twenty. The entries' "p" becomes the adjusted one; to be called after the single
-        verdicts and before those that `combined` makes of them, which are left out.
+        The entry holds the mean, its interval and what the rule says: claim, rule, threshold, margin, and the claim of
+        the article that it decides, if it is primary. ValueError if this notebook's rules in ``rules.toml`` have no
+        such contrast, or not with so many labels: announce first, then measure. A difference of your own: see `add`.
         """
-        family = [e for e in self.entries if e["unit"] == "verdict" and e["margin"] is not None]
-        for entry, p in zip(family, holm([p_value(e["per_seed"], e["margin"]) for e in family]), strict=True):
-            decided = judge(entry["per_seed"], entry["margin"])
-            entry["value"], entry["p"] = (decided if p < 0.05 else "undecided"), float(p)
-            entry["note"] = f"p adjusted for {len(family)} verdicts (Holm)"
+        rule = next((rule for rule in self.rules if rule["id"] == id), None)
+        if rule is None:
+            ids = ", ".join(rule["id"] for rule in self.rules) or "none"
+            raise ValueError(f"rules.toml announces no contrast {id!r} for {self.notebook}, but {ids}")
+        announced = rule.get("n_labels", [])
+        if not (n_labels is None if not announced else "all" in announced or n_labels in announced):
+            raise ValueError(f"{id}: rules.toml announces it for {announced or 'no number of'} labels, not {n_labels}")
+        labels = n_labels if n_labels in announced else "all" if announced else ""
+        stated = {"claim": rule["claim"], "rule": rule["contrast"], "above": rule.get("above", 0.0), "labels": labels}
+        stated |= {"matters": rule.get("matters"), "primary": rule.get("primary"), "seeds_planned": rule.get("seeds")}
+        return self.add(id, differences, rule["unit"], split=split, n_labels=n_labels, **stated)
 
-    def combined(self, id, claim, verdict_ids, among=(), **shown):
-        """Record one verdict for the verdicts under `verdict_ids`, recorded here or `among` other notebooks' entries.
+    def claims(self, entries):
+        """Record ``claim_a`` and so on, the article's claims, as the primary contrasts among `entries` decide them.
 
-        It is found by `combine`, and undecided if any of them is missing. With ``shown="claims"`` and a `headline`, or
-        ``shown="answer"``, the report's first page shows it, as a claim or as its answer. Returns the entry.
+        A claim of which the rules name a contrast that is missing is undecided. Returns [(claim entry, its contrasts
+        with "verdict" and "p" added)].
         """
-        parts = [e for e in (*self.entries, *among) if e["unit"] == "verdict" and e["id"] in verdict_ids]
-        complete = parts and set(verdict_ids) <= {e["id"] for e in parts}
-        value = combine(e["value"] for e in parts) if complete else "undecided"
-        names = ", ".join(dict.fromkeys(e["id"] for e in parts))
-        rule = f"supported or refuted if every one of its parts is, mixed if they disagree, else undecided: {names}"
-        return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, margin=None, p=None,
-                            **shown)  # fmt: skip
+        primary = [entry for entry in entries if entry.get("primary")]
+        judged = [e | {"verdict": v, "p": p} for e, (v, p) in zip(primary, judge(primary), strict=True)]
+        found = []
+        for letter, claim in RULES["claims"].items():
+            parts = [entry for entry in judged if entry["primary"] == letter]
+            expected = [r["id"] for of in RULES["contrasts"].values() for r in of if r.get("primary") == letter]
+            complete = {entry["id"] for entry in parts} == set(expected)
+            value = combine([entry["verdict"] for entry in parts]) if complete else "undecided"
+            rule = f"by {', '.join(expected)}; p corrected for all {len(judged)} primary contrasts (Holm)"
+            entry = self._verdict(f"claim_{letter}", value, claim, rule, shown="claims", headline=letter)
+            found.append((entry, parts))
+        return found
 
-    def _record(self, id, value, interval, per_seed, unit, split, n_labels, note=None, **more):
+    def answer(self, text, value):
+        """Record the answer to the course's question: `text` for the report's first page, and its verdict."""
+        return self._verdict("answer", value, text, "what the first sentence says", shown="answer")
+
+    def _verdict(self, id, value, claim, rule, **more):
+        return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, **more)
+
+    def _record(self, id, value, interval, per_seed, unit, split, n_labels, note=None, **stated):
         entry = {
             "id": id, "notebook": self.notebook, "value": value, "ci": interval and list(interval),
             "per_seed": per_seed, "unit": unit, "split": split, "dataset": self.made_with["dataset"],
-            "n_labels": n_labels, "reference": None,
-        } | ({"note": note} if note else {}) | more  # fmt: skip
+            "n_labels": n_labels, "reference": None, "note": note,
+        }  # fmt: skip
+        entry |= {key: text for key, text in stated.items() if text is not None}
+        if not note:
+            del entry["note"]
         others = [e for e in self.entries if (e["id"], e["split"], e["n_labels"]) != (id, split, n_labels)]
         self.entries = [*others, entry]
         return entry

@@ -122,8 +122,8 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
     )  # fmt: skip
 
 
-def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=None, n_labels=None, wrong_labels=0.0,
-            epochs, batch_size=128, learning_rate=1e-2, weight_decay=0.1):  # fmt: skip
+def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=None, transform=None, n_labels=None,
+            wrong_labels=0.0, epochs, batch_size=128, learning_rate=1e-2, weight_decay=0.1):  # fmt: skip
     """Train a classifier that sees images, all of its layers.
 
     Parameters
@@ -133,6 +133,7 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
         then fitted to the codes.
     reconstruction_weight : of the squared error per image beside the cross-entropy; with it, an epoch is a pass over
         all training images, labelled or not. Without it, they are not reconstructed.
+    transform : ``transform(images, progress)`` returns what is seen in place of each batch, as in `training.train`.
     data, loss, n_labels, wrong_labels, epochs, batch_size, learning_rate, weight_decay : as in `on_inputs`.
     """
     pretrained = runs.recall(start, seed).model if start else None
@@ -149,5 +150,5 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
         trained_on = (data.train.images,)
     return fit(
         model, loss, trained_on, tensors, metrics.accuracy, seed=seed, epochs=epochs, batch_size=batch_size,
-        learning_rate=learning_rate, weight_decay=weight_decay,
+        learning_rate=learning_rate, weight_decay=weight_decay, transform=transform,
     )  # fmt: skip

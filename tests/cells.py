@@ -1,9 +1,10 @@
-"""Code that a notebook shows in its cells and the package holds too: one text, written into the cells by this script.
+"""What a notebook shows in its cells and the package holds too: one text, written into the cells by this script.
 
     python tests/cells.py
 
 A code cell whose metadata say ``"source": ["models.DenseAutoencoder", ...]`` holds the sources of these definitions of
-the package, each without its docstring but for the first line. A test says where a cell and the package differ.
+the package, each without its docstring but for the first line. A cell with ``"rules": "01_linear_autoencoder"`` holds
+what ``rules.toml`` announces for that notebook. A test says where a cell and the package differ.
 """
 
 import ast
@@ -12,6 +13,8 @@ import inspect
 from pathlib import Path
 
 import nbformat
+
+from mnist_ae_utils import results
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
@@ -28,8 +31,26 @@ def text(name):
     return "\n".join(lines)
 
 
+def announced(notebook):
+    """What a notebook's opening says that it compares."""
+    lines = [
+        "**What is compared.** For each line, the difference named is taken seed by seed; the chapter ends with its",
+        "mean and interval. A letter says which claim of the article a line decides, by the rules that the last",
+        "chapter explains; the other lines are estimates. All of them stand in `mnist_ae_utils/rules.toml`.",
+        "",
+        "| what is asked | difference | labels | decides |",
+        "| --- | --- | --- | --- |",
+    ]
+    for rule in results.RULES["contrasts"][notebook]:
+        labels = ", ".join(f"{n:,}" if isinstance(n, int) else n for n in rule.get("n_labels", []))
+        lines.append(f"| {rule['claim']} | {rule['contrast']} | {labels} | {rule.get('primary', '')} |")
+    return "\n".join(lines)
+
+
 def expected(cell):
     """What a cell must hold; None for one that is not held to the package."""
+    if "rules" in cell.metadata:
+        return announced(cell.metadata["rules"])
     names = cell.metadata.get("source")
     return "\n\n\n".join(map(text, names)) if names else None
 

@@ -16,6 +16,7 @@ from mnist_ae_utils.report.notebooks import utc_now
 
 PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn", "umap-learn", "matplotlib", "jupyterlab", "papermill")
 SCHEMA = json.loads(Path(__file__).with_name("templates").joinpath("entry.schema.json").read_text(encoding="utf-8"))
+RULES = "mnist_ae_utils/rules.toml"
 SHOWN = SCHEMA["properties"]["shown"]["enum"]  # the places on the first page
 
 
@@ -28,6 +29,7 @@ def environment():
     return {
         "started": utc_now(),
         "commit": commit(),
+        "rules": rules(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "hardware": {
@@ -58,6 +60,14 @@ def commit():
         return "none"
     changed = _git("status", "--porcelain", "--", ".", ":!reports", ":!README.md")  # what a report rewrites
     return head + (" with unknown changes" if changed is None else " with local changes" * bool(changed))
+
+
+def rules():
+    """Commit and date of the rules by which contrasts are judged, and whether they were changed since; "none"."""
+    if commit() == "none":
+        return "none"
+    changed = _git("status", "--porcelain", "--", RULES) != ""
+    return f"{_git('log', '-1', '--format=%H of %cs', '--', RULES) or 'none'}{' with changes' * changed}"
 
 
 def _git(*arguments):
@@ -112,6 +122,10 @@ def read_chapter(path, expected, notebook):
         raise ReportError(f"{path.name}: made with {results.differing(content['made_with'], expected)}")
     if others := {entry["notebook"] for entry in content["results"]} - {notebook}:
         raise ReportError(f"{path.name}: entries of {', '.join(sorted(others))}")
+    left = {entry["id"] for entry in content["results"] if "above" in entry}
+    announced = {rule["id"] for rule in results.RULES["contrasts"].get(notebook, ())}
+    if missing := sorted(announced - left):
+        raise ReportError(f"{path.name}: {RULES} announces {', '.join(missing)}, which it does not compare")
     return content["results"]
 
 

@@ -50,6 +50,13 @@ def _count(most):
     return count
 
 
+def _seeds(text):
+    first, dash, last = text.partition("-")
+    if dash and first.isdecimal() and last.isdecimal() and 0 <= int(last) - int(first) < MAX_SEEDS:
+        return text
+    return _count(MAX_SEEDS)(text)
+
+
 def _folder(text):
     path = Path(os.path.expanduser(text))
     if path.parts[:1] and path.parts[0].startswith("~"):
@@ -72,8 +79,9 @@ def parser():
     report.add_argument("--profile", type=_profile, metavar="{quick,full}", default="quick",
                         help="how much to spend: minutes or hours (default: quick)")  # fmt: skip
     report.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run (default: all)")
-    report.add_argument("--seeds", type=_count(MAX_SEEDS), metavar="N",
-                        help=f"seeds per claim, 1 to {MAX_SEEDS} (default: the profile's number)")  # fmt: skip
+    report.add_argument("--seeds", type=_seeds, metavar="N",
+                        help=f"how many seeds, 1 to {MAX_SEEDS}, or which, such as 1000-1009 (default: the profile's "
+                        "number)")  # fmt: skip
     report.add_argument("--start-timeout", type=_count(86_400), metavar="S", default=300,
                         help="seconds that a kernel may take to start (default: 300)")  # fmt: skip
     report.add_argument("--out", type=_folder, metavar="DIR",

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import jinja2
 
+from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
+from mnist_ae_utils.results import difference_text
 
 COMMITTED = ROOT / "reports"  # the report that the project's README tells of
 
@@ -54,6 +56,17 @@ def cell(text):
     return " ".join(text.replace("|", "\\|").split())
 
 
+def rules(header):
+    """When the rules were written, and what was known then: a sentence."""
+    if "rules" not in header:
+        return "The rules stood in the chapters' code, some of them written after earlier results."
+    commit, _, date = header["rules"].partition(" of ")
+    written = f"The rules are those of commit `{short(commit)}`{f' of {date}' if date else ''}"
+    if chapter.seeds_of(header["seeds"])[0] >= chapter.CONFIRMATION:
+        return f"{written}; on the seeds of this report nothing was run before."
+    return f"{written}, written after earlier results on the same seeds: the verdicts are provisional."
+
+
 def short(commit):
     """The commit as a table shows it; a plus says that files were changed."""
     return commit[:9] + "+" * (" " in commit)
@@ -63,15 +76,17 @@ _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
-_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short)}
+_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, rules)}
+
+_TEMPLATES.filters["difference_text"] = difference_text
 
 
 def page(results):
     """The first page as Markdown, from the content of ``results.json`` and nothing else."""
     entries = [{"note": "", "shown": None} | entry for entry in results["results"]]
     shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
-    verdicts = [e for e in entries if e["unit"] == "verdict" and not e["shown"]]
-    facts = {"header": results["header"], "shown": shown, "verdicts": verdicts}
+    contrasts = [{"primary": ""} | e for e in entries if "above" in e]
+    facts = {"header": results["header"], "shown": shown, "contrasts": contrasts}
     text = _TEMPLATES.get_template("page.md.j2").render(facts, notice=notice(results), answer=answer(results))
     return re.sub(r"\n{3,}", "\n\n", text)
 

@@ -44,12 +44,15 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     Raises
     ------
     ReportError, data.DataError, OSError
-        If no report can be made. What was finished is kept for the next attempt.
+        If no report can be made; so for seeds of `chapter.CONFIRMATION` and up while the rules have changes that are
+        not committed. What was finished is kept for the next attempt.
     """
     begin = time.perf_counter()
     every, paths = notebooks.notebook_paths(source), notebooks.notebook_paths(source, only)
     header = {"profile": profile, **prepare(profile, dataset, seeds, device), **collect.environment()}
     header |= {"notebooks": {}, "failed": []}
+    if chapter.seeds_of(header["seeds"])[-1] >= chapter.CONFIRMATION and header["rules"].endswith("changes"):
+        raise ReportError(f"{collect.RULES} has changes: commit them before seeds like {seeds} decide")
     if out is None:
         out = chapter.report_folder(profile, header["dataset"]["name"], header["seeds"])
         out = pages.COMMITTED if out == chapter.report_folder("full", "mnist") else out
