@@ -105,6 +105,23 @@ class Chapter:
         experiment = partial(trainings.network, make, **fixed, wrong_labels=wrong_labels)
         return self._classifier(experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay)
 
+    def estimator(self, inputs, *args, make, n_labels=None, data=None, **options):
+        """A classifier of scikit-learn, which ``make()`` returns, on fixed inputs: see `trainings.estimator`.
+
+        `inputs`, `n_labels` and `data` are as in `on_inputs`.
+        """
+        return self._reading(trainings.estimator, self.estimator, inputs, args, options, data, n_labels, make=make)
+
+    def spread(self, inputs, *args, n_labels=None, data=None, **options):
+        """Label spreading among fixed inputs: an experiment (`trainings.spread`); arguments as in `on_inputs`."""
+        return self._reading(trainings.spread, self.spread, inputs, args, options, data, n_labels)
+
+    def _reading(self, function, method, inputs, args, options, data, n_labels, **fixed):
+        _check(n_labels=10 if n_labels is None else n_labels)
+        data = self.data if data is None else data
+        n_labels = min(n_labels or len(data.train), len(data.train))
+        return partial(function, _bound(method, inputs, args, options), data=data, n_labels=n_labels, **fixed)
+
     def _classifier(self, experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay):
         """The experiment with its data and the other settings, which are checked."""
         _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
@@ -214,8 +231,8 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     much is spent: "quick" minutes, "full" hours ("smoke", seconds, is for tests and teaches nothing). `dataset` is one
     of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`pictures.from_folder`), or images of
     your own (`pictures.from_arrays`). `seeds` replace the profile's number: how many, or "1000-1009" (`seeds_of`); a
-    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out of range, and says what is
-    allowed.
+    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out
+    of range, and says what is allowed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")

@@ -85,7 +85,7 @@ def judge(contrasts):
     of the two kinds of p-values is corrected for the number of contrasts (Holm), and must be below 0.05 then.
     """
     apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts])
-    equal = holm([p_equal(e["per_seed"], e["matters"]) if e["matters"] else 1.0 for e in contrasts])
+    equal = holm([p_equal(e["per_seed"], e["matters"]) if e.get("matters") else 1.0 for e in contrasts])
     verdicts = []
     for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=True):
         if p_of_equality < 0.05:

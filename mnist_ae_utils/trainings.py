@@ -5,10 +5,17 @@ They draw from torch's random state in a fixed order: initial weights first, the
 
 import functools
 import math
+import warnings
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neighbors import NearestNeighbors
+from sklearn.semi_supervised import LabelSpreading
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 from mnist_ae_utils import data as datasets
@@ -17,11 +24,23 @@ from mnist_ae_utils import metrics, models, runs, training
 
 @dataclass
 class Trained:
-    """A trained model in evaluation mode, its history, and its score by split: "train", "validation", "test"."""
+    """A trained model in evaluation mode, its history, and its score by split: "train", "validation", "test".
+
+    `right` (n,) says of a classifier which test images it gets right.
+    """
 
     model: nn.Module
     history: training.History
     scores: dict
+    right: np.ndarray = None
+
+
+def fit_classifier(model, loss, tensors, splits, **settings):
+    """`fit` with the accuracy as score; it is also kept which test images are right."""
+    trained = fit(model, loss, tensors, splits, metrics.accuracy, **settings)
+    inputs, labels = splits["test"]
+    trained.right = (metrics.predict(trained.model, inputs) == labels).cpu().numpy()
+    return trained
 
 
 def fit(model, loss, tensors, splits, score, *, seed, epochs, batch_size, learning_rate, weight_decay, transform=None):
@@ -83,6 +102,11 @@ def codes(data, seed, autoencoder):
     return functools.partial(metrics.encode, runs.recall(autoencoder, seed).model)
 
 
+def features(data, seed, autoencoder):
+    """The inputs of the encoder's last layer: the feature maps before the bottleneck, flattened; else as `codes`."""
+    return functools.partial(metrics.in_batches, runs.recall(autoencoder, seed).model.encoder[:-1])
+
+
 def labelled(data, n_labels, wrong_labels, seed):
     """The training images whose labels are shown, a share of them wrong, and the other two splits, by name."""
     chosen = datasets.labelled_subset(data.train.labels, n_labels or len(data.train), seed)
@@ -116,9 +140,9 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
     model = nn.Sequential(models.Standardize(n_inputs), head).to(data.test.images.device)
     model[0].fit(to_inputs(data.train.images[:10_000]))
     tensors = {name: (to_inputs(split.images), split.labels) for name, split in splits.items()}
-    return fit(
-        model, loss or training.classification_loss, tensors["train"], tensors, metrics.accuracy, seed=seed,
-        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
+    return fit_classifier(
+        model, loss or training.classification_loss, tensors["train"], tensors, seed=seed, epochs=epochs,
+        batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
     )  # fmt: skip
 
 
@@ -148,7 +172,70 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
     if reconstruction_weight is not None:
         loss = training.joint_loss(*trained_on, reconstruction_weight, batch_size)
         trained_on = (data.train.images,)
-    return fit(
-        model, loss, trained_on, tensors, metrics.accuracy, seed=seed, epochs=epochs, batch_size=batch_size,
+    return fit_classifier(
+        model, loss, trained_on, tensors, seed=seed, epochs=epochs, batch_size=batch_size,
         learning_rate=learning_rate, weight_decay=weight_decay, transform=transform,
     )  # fmt: skip
+
+
+@dataclass
+class Read:
+    """What a classifier that is not a network came to: which test images it gets right (n,), and its score by split."""
+
+    right: np.ndarray
+    scores: dict
+
+
+def estimator(inputs, make, data, *, seed, n_labels=None):
+    """Fit a classifier of scikit-learn, which ``make()`` returns, to the inputs of the labelled images: a `Read`.
+
+    `inputs` and `data` are as in `on_inputs`; the inputs are taken as they are.
+    """
+    to_inputs, splits = inputs(data, seed), labelled(data, n_labels, 0.0, seed)
+    of = {name: (to_inputs(split.images).cpu().numpy(), split.labels.cpu().numpy()) for name, split in splits.items()}
+    with threadpool_limits(1):
+        fitted = make().fit(*of.pop("train"))
+        right = {name: fitted.predict(points) == labels for name, (points, labels) in of.items()}
+    return Read(right["test"], {name: float(each.mean()) for name, each in right.items()})
+
+
+def neighborhoods(inputs, data, *, seed, k=15):
+    """For each image of a split, by its name, the indices (n, k) of the nearest training images by their inputs."""
+    to_inputs = inputs(data, seed)
+    of = {name: to_inputs(getattr(data, name).images).cpu().numpy() for name in ("train", "validation", "test")}
+    with threadpool_limits(1):
+        nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(of["train"])
+        return {name: nearest.kneighbors(points, return_distance=False).astype("int32") for name, points in of.items()}
+
+
+def spread(inputs, data, *, seed, n_labels=None, k=15, alpha=0.99, steps=60):
+    """Spread the labels along the graph of neighboring inputs of all training images, labelled or not: a `Read`.
+
+    An image is joined to its `k` nearest (itself among them) and to those that have it among theirs. In each step it
+    takes the share `alpha` of its label from its neighbors; classes are then weighed to have the same mass. Validation
+    and test images take part in nothing: each takes the label of its own `k` neighbors. `inputs`, `data` and `n_labels`
+    are as in `on_inputs`. Source: Zhou et al. (2004), "Learning with local and global consistency"; the class masses:
+    Zhu, Ghahramani & Lafferty (2003), "Semi-supervised learning using Gaussian fields and harmonic functions".
+    """
+    nearest, train = runs.recall(functools.partial(neighborhoods, inputs, data, k=k), seed), data.train
+    graph = {name: _graph(indices, len(train)) for name, indices in nearest.items()}
+    joined = graph["train"].maximum(graph["train"].T)
+    known = np.full(len(train), -1)
+    chosen = datasets.labelled_subset(train.labels, n_labels or len(train), seed).cpu().numpy()
+    known[chosen] = train.labels.cpu().numpy()[chosen]
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the last of many steps change no label
+        fitted = LabelSpreading(kernel=lambda *_: joined, alpha=alpha, max_iter=steps)
+        fitted.fit(np.zeros((len(train), 1)), known)  # whose place the graph takes
+    mass = fitted.label_distributions_ / fitted.label_distributions_.sum(0)
+    right = {}
+    for name in ("validation", "test"):
+        taken = fitted.classes_[np.asarray(graph[name] @ mass).argmax(1)]
+        right[name] = taken == getattr(data, name).labels.cpu().numpy()
+    return Read(right["test"], {name: float(each.mean()) for name, each in right.items()})
+
+
+def _graph(indices, n):
+    """A sparse matrix (len(indices), n), 1 where a column is among a row's indices."""
+    rows = np.repeat(np.arange(len(indices)), indices.shape[1])
+    return csr_array((np.ones(indices.size), (rows, indices.ravel())), shape=(len(indices), n))

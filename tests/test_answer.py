@@ -1,6 +1,7 @@
 """Chapter 8 on made-up results that must be supported, refuted, mixed and undecided, and with chapters missing."""
 
 import json
+import re
 from pathlib import Path
 
 import nbformat
@@ -10,25 +11,8 @@ import pytest
 from mnist_ae_utils import data, results
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "08_answer.ipynb"
-PARTS = {
-    "01_linear_autoencoder": (),
-    "02_conv_autoencoder_batchnorm": ("convolutions_reconstruct_better", "batch_norm_stabilizes"),
-    "03_regularization": ("limited_dropout_shrinks_gap", "limited_weight_decay_shrinks_gap"),
-    "04_hybrid_classification": (
-        "codes_are_not_organized_by_class", "hybrid_beats_mlp_random_encoder", "hybrid_beats_end_to_end_tuned",
-    ),
-    "05_variational_autoencoder": ("vae_codes_classify_better",),
-    "06_few_labels": (),
-    "07_robustness": (
-        "hybrid_less_sensitive", "hybrid_less_sensitive_to_blur", "hybrid_more_accurate_on_corrupted_digits",
-    ),
-}  # fmt: skip
-ACCURACIES = {
-    "01_linear_autoencoder": "basic_hybrid.accuracy",
-    "04_hybrid_classification": "hybrid.accuracy",
-    "05_variational_autoencoder": "vae_mlp.accuracy",
-    "06_few_labels": "few_labels.accuracy",
-}
+CHAPTERS = list(results.RULES["contrasts"])
+ACCURACIES = {"04_hybrid_classification": "hybrid.accuracy", "06_few_labels": "few_labels.accuracy"}
 
 
 SETTINGS = {"profile": "smoke", "dataset": "mnist-5000", "checksum": data.load("mnist-5000").checksum, "seeds": 2}
@@ -47,56 +31,58 @@ def outputs(tmp_path):
     return json.dumps([cell.get("outputs") for cell in nbformat.read(tmp_path / "08.ipynb", as_version=4).cells])
 
 
-def answer(tmp_path, differences, accuracy, left_out=()):
+def answer(tmp_path, differences, left_out=()):
     """Run the notebook on made-up results; its entries by id, and its text.
 
-    `differences` are those of each part's verdict, by the beginning of its id.
+    `differences` are those of each primary contrast, by the letter of the claim that it decides, or by its id.
     """
-    for name in PARTS.keys() - set(left_out):
+    for name in set(CHAPTERS) - set(left_out):
         of_chapter = results.Results(name, SETTINGS, tmp_path)
         if name in ACCURACIES:
             n_labels = 10 if name.startswith("06") else 55_000
-            of_chapter.add(ACCURACIES[name], accuracy, "fraction", n_labels=n_labels)
-        for id in PARTS[name]:
-            (of_part,) = (values for beginning, values in differences.items() if id.startswith(beginning))
-            of_chapter.verdict(id, "A claim.", "a rule", of_part)
+            of_chapter.add(ACCURACIES[name], [0.98, 0.981, 0.979], "fraction", n_labels=n_labels)
+        for rule in of_chapter.rules:
+            per_seed = differences.get(rule["id"], differences.get(rule.get("primary"), UP))
+            for n in rule.get("n_labels", [None]):
+                of_chapter.compare(rule["id"], per_seed, n_labels=55_000 if n == "all" else n)
         of_chapter.save()
     execute(tmp_path)
     entries = results.read(tmp_path)["08_answer"]
     return {entry["id"]: entry for entry in entries}, outputs(tmp_path)
 
 
-UP, DOWN, BETWEEN = [0.1, 0.11, 0.1], [-0.1, -0.11, -0.1], [0.1, -0.1, 0.05]
+UP, DOWN = [0.6, 0.601, 0.602, 0.599], [-0.6, -0.601, -0.602, -0.599]
+BETWEEN, TINY = [0.6, -0.3, 0.4, 0.1], [1e-5, -1e-5, 2e-5, 0.0]
 
 
-def test_claims_come_out_as_their_parts_do(tmp_path):
-    differences = {"conv": UP, "batch": DOWN, "limited_d": UP, "limited_w": BETWEEN, "codes": UP, "vae": DOWN,
-                   "hybrid_beats_m": UP, "hybrid_beats_e": UP, "hybrid_less": DOWN, "hybrid_more": UP}  # fmt: skip
-    claims, _ = answer(tmp_path, differences, [0.98, 0.981, 0.979])
-    expected = {"a": "supported", "b": "supported", "c": "mixed", "d": "refuted", "e": "supported", "f": "refuted",
-                "g": "undecided", "h": "supported", "i": "refuted"}  # fmt: skip
+def test_claims_come_out_as_their_contrasts_do(tmp_path):
+    differences = {"a": UP, "b": DOWN, "c": TINY, "d": DOWN, "batch_norm_stabilizes": UP, "g": BETWEEN, "i": UP,
+                   "batch_norm_improves_reconstruction": DOWN}  # fmt: skip
+    claims, text = answer(tmp_path, differences)
+    expected = {"a": "supported", "b": "refuted", "c": "no difference that matters", "d": "refuted", "e": "supported",
+                "f": "mixed", "g": "undecided", "h": "supported", "i": "supported"}  # fmt: skip
     assert {letter: claims[f"claim_{letter}"]["value"] for letter in expected} == expected
-    assert claims["answer"]["value"] == "supported" and "**Yes, as a hybrid.**" in claims["answer"]["claim"]
-    assert "98.00%" in claims["answer"]["claim"] and "3 refuted" in claims["answer"]["claim"]
+    assert claims["answer"]["value"] == "refuted" and "**No, not well.**" in claims["answer"]["claim"]
+    assert "98.00%" in claims["answer"]["claim"] and "2 refuted" in claims["answer"]["claim"]
+    assert "4 of 10 planned seeds" in claims["claim_a"]["note"] or "4 of 10 planned seeds" in claims["claim_b"]["note"]
+    assert re.search(r"about \d+ would decide it", claims["claim_g"]["note"]), "how many seeds it takes is said"
+    assert "image/png" in text
 
 
 def test_a_missing_chapter_is_named_and_the_rest_is_answered(tmp_path):
-    differences = dict.fromkeys(("conv", "batch", "limited", "codes", "hybrid", "vae"), UP)
     left_out = ["05_variational_autoencoder", "07_robustness"]
-    claims, text = answer(tmp_path, differences, [0.95, 0.951, 0.949], left_out)
+    claims, text = answer(tmp_path, {}, left_out)
     assert all(f"{name} has left no results" in text for name in left_out)
     assert claims["claim_i"]["value"] == "undecided" and "05_variational_autoencoder" in claims["claim_i"]["note"]
-    assert claims["claim_h"]["value"] == "undecided", "one of its three encoders is missing"
-    assert claims["claim_c"]["value"] == "undecided", "chapter 4 alone does not decide it"
     assert claims["claim_e"]["value"] == claims["claim_a"]["value"] == "supported"
-    assert claims["answer"]["value"] == "refuted" and "**No, not well.**" in claims["answer"]["claim"]
+    assert claims["answer"]["value"] == "supported" and "**Yes, as a hybrid.**" in claims["answer"]["claim"]
 
 
 def test_without_any_chapter_every_claim_is_undecided_and_every_chapter_named(tmp_path):
-    claims, text = answer(tmp_path, {}, [], PARTS)
-    assert all(f"{name} has left no results" in text for name in PARTS)
+    claims, text = answer(tmp_path, {}, CHAPTERS)
+    assert all(f"{name} has left no results" in text for name in CHAPTERS)
     assert {claims[f"claim_{letter}"]["value"] for letter in "abcdefghi"} == {"undecided"}
-    begins = "**Undecided.** Whether an autoencoder's codes are organized by class is undecided."
+    begins = "**Undecided.** Whether an autoencoder's codes are clusters of the classes is undecided."
     assert claims["answer"]["claim"].startswith(begins)
     assert text.count("THIS IS NOT ALL OF MNIST") == 1
 

@@ -1,5 +1,6 @@
 """What a notebook starts with: its parameters and their limits, and the experiments that chapters share."""
 
+import math
 from functools import partial
 
 import pytest
@@ -30,11 +31,34 @@ def test_the_profiles_parameters_and_their_limits():
     for arguments, allowed in [
         ({"profile": "fast"}, "use one of quick, full"),
         ({"profile": "smoke", "seeds": 0}, "at least 1"),
+        ({"profile": "smoke", "seeds": "5-3"}, "at least 1, '1000-1009'"),
         ({"profile": "smoke", "device": "tpu"}, "use one of auto, cpu"),
         ({"profile": "smoke", "dataset": "cifar"}, "mnist-5000"),
     ]:
         with pytest.raises((ValueError, data.DataError), match=allowed):
             chapters.begin("01_x", **arguments)
+
+
+def test_seeds_can_be_named_and_sweeps_take_the_first_of_them():
+    full = chapters.begin("01_x", "full", "mnist-5000", seeds="1000-1006")
+    assert full.seeds == [*range(1000, 1007)] and full.trial_seeds == [1000, 1001, 1002]
+    assert full.results.made_with["seeds"] == "1000-1006"
+
+
+def test_a_best_setting_at_the_edge_of_its_grid_has_more_tried(chapter, monkeypatch):
+    def run(experiments, seeds):
+        """Runs of which each scores the better, the nearer its setting is to its method's best."""
+        near = {(best, setting): -abs(math.log(setting / best)) for best, setting in experiments.values()}
+        read = {job: [trainings.Read(None, {"validation": at + n / 100}) for n in seeds] for job, at in near.items()}
+        return runs.Runs({job: runs.Outcomes(outcomes, seeds, [0, 0]) for job, outcomes in read.items()})
+
+    makes = {best: lambda setting, best=best: (best, setting) for best in (1.0, 4.0, 0.1)}
+    monkeypatch.setattr(chapter, "run", run)
+    monkeypatch.setitem(chapter.budget, "extensions", 2)
+    best, scores, at_edge = chapter.choose(makes, (1.0, 2.0), seeds=[0, 1])
+    assert best == {1.0: 1.0, 4.0: 4.0, 0.1: 0.25} and at_edge == [0.1]
+    assert list(scores.columns) == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+    assert scores.loc[1.0].notna().sum() == 3 and scores.loc[4.0, 4.0] == pytest.approx(0.005)
 
 
 def test_the_profile_and_the_data_decide_where_results_go(tmp_path):

@@ -59,16 +59,21 @@ def test_a_notebook_is_stripped_and_readable(path):
     assert max(len(cell.source.splitlines()) for cell in code if "source" not in cell.metadata) <= 25
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for part in ("**The question of this chapter.**", "**What to expect.**", "**Run time**", "*Predict:*",
-                 "**What to see.**", "## Verdicts", "## Exercises"):  # fmt: skip
+                 "**What to see.**", "## Exercises"):  # fmt: skip
         assert part in prose, f"{path.name} lacks {part}"
     assert any("solution" in cell.metadata.get("tags", []) for cell in code)
+    if path.stem in measured.RULES["contrasts"]:
+        opening = cells.announced(path.stem)
+        assert any(cell.source == opening for cell in notebook.cells[:3]), "it announces its contrasts"
+        assert prose.index("## What was measured") < prose.index("## What was found, and why")
+        assert sum("chapter.found(" in cell.source for cell in code) == 1
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_cells_that_show_the_packages_code_hold_its_text(path):
-    for cell in code_cells(path):
-        if "source" in cell.metadata:
-            assert cell.source == cells.expected(cell), f"{cell.metadata['source']}: run `make cells`"
+    for cell in nbformat.read(path, as_version=4).cells:
+        if (expected := cells.expected(cell)) is not None:
+            assert cell.source == expected, f"{cell.source.splitlines()[0]}: run `make cells`"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -94,10 +99,10 @@ def test_a_module_imports_only_from_those_before_it():
     assert ", ".join(of_report) in " ".join(report.__doc__.split())
 
 
-def test_all_notebooks_together_hold_less_than_1900_lines_of_code():
+def test_all_notebooks_together_hold_less_than_2200_lines_of_code():
     lines = {path.stem: sum(bool(line.strip()) for cell in code_cells(path) for line in cell.source.splitlines())
              for path in NOTEBOOKS}  # fmt: skip
-    assert sum(lines.values()) < 1900, lines
+    assert sum(lines.values()) < 2200, lines
 
 
 def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
@@ -108,7 +113,8 @@ def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
     for path in NOTEBOOKS:
         file = smoke_report / "results" / f"{path.stem}.json"
         entries = collect.read_chapter(file, collect.made_with(header), path.stem)
-        assert any(entry["unit"] == "verdict" for entry in entries)
+        announced = {rule["id"] for rule in measured.RULES["contrasts"].get(path.stem, ())}
+        assert {entry["id"] for entry in entries if "above" in entry} == announced
         assert header["notebooks"][path.stem]["seconds"] > 0
     assert check.problems(smoke_report) == [] and (smoke_report / "html" / "index.html").exists()
 
@@ -131,8 +137,7 @@ def test_every_executed_notebook_shows_that_it_did_not_run_on_all_of_mnist(smoke
 def test_the_answer_finds_what_the_chapters_leave_and_links_to_their_figures(smoke_report):
     entries = measured.read(smoke_report)["08_answer"]
     claims = {entry["id"]: entry for entry in entries}
-    assert {"same_classifier_dense", "same_classifier_convolutional", "same_classifier_variational"} <= claims.keys()
-    assert all(claims[f"claim_{letter}"]["rule"].partition(": ")[2] for letter in "abcdefghi"), "every claim has parts"
+    assert all("p " in claims[f"claim_{letter}"]["note"] for letter in "abcdefghi"), "every claim has contrasts"
     html = smoke_report / "html"
     for page in (html / "index.html", html / "notebooks" / "08_answer.html"):
         rows = re.findall(r"<tr[^>]*>.*?</tr>", page.read_text(), re.DOTALL)
@@ -164,9 +169,7 @@ def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypat
     )
     entries = measured.read(tmp_path)[path.stem]
     assert all(len(entry["per_seed"]) == 1 for entry in entries)
-    assert {entry["value"] for entry in entries if entry["unit"] == "verdict"} == {"undecided"}, (
-        "one seed decides nothing"
-    )
+    assert all(entry["ci"] is None for entry in entries), "one seed has no interval"
     usual = measured.read(smoke_report)[path.stem]
     chosen, usual = ({entry["id"]: entry["per_seed"][0] for entry in each} for each in (entries, usual))
     assert chosen["basic_ae.reconstruction_error"] != usual["basic_ae.reconstruction_error"], "latent_dim counts"

@@ -1,6 +1,7 @@
 """Figures: a name that nobody foresaw, tables in either form, runs that diverged, one seed."""
 
 import itertools
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -102,10 +103,21 @@ def test_images_are_shown_as_they_are():
         assert any(np.allclose(a, b[0]) for a, b in itertools.product(shown, images))
 
 
-def test_tables_show_entries_and_verdicts(tmp_path):
-    store = results.Results("01_x", {"dataset": "mnist"}, tmp_path)
+def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(tmp_path, monkeypatch):
+    rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": ["all"]}
+    monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule])
+    monkeypatch.setattr(results.data, "PROJECT_ROOT", tmp_path)
+    store = results.Results("01_x", {"dataset": "mnist", "profile": "quick"}, tmp_path)
     store.add("a", [1.0, 2.0, np.nan], "fraction", n_labels=100, reference=(3.0, "a paper"))
-    store.verdict("b", "A claim.", "a rule", [1.0, 1.1, 0.9])
+    store.compare("b", [0.01, 0.011, 0.009], n_labels=600)
     shown = plots.results_table(store).to_html()
     assert "a (100 labels)" in shown and "diverged" in shown and "3, a paper" in shown and "A claim" not in shown
-    assert "A claim." in plots.verdict_table(store).to_html() and "supported" in plots.verdict_table(store).to_html()
+    table = plots.contrast_table(store).to_html()
+    assert "A claim." in table and "+1 (+0.752 to +1.25) points" in table and "committed" not in table
+    full = results.Results("01_x", {"dataset": "mnist", "profile": "full"}, tmp_path)
+    full.compare("b", [0.02, 0.021, 0.019], n_labels=55_000)
+    (tmp_path / "reports").mkdir()
+    committed = {"header": {"dataset": {"name": "mnist"}}, "results": full.entries}
+    (tmp_path / "reports" / "results.json").write_text(json.dumps(committed))
+    assert "+2 (+1.75 to +2.25) points" in plots.contrast_table(store).to_html(), "at all labels, however many"
+    assert "committed" not in plots.contrast_table(full).to_html()

@@ -9,14 +9,16 @@ import sys
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell
-from stub_notebooks import SETTING, contents, entry, execute_at_once, made_with, verdict, write_notebook
+from stub_notebooks import SETTING, contents, contrast, entry, execute_at_once, made_with, verdict, write_notebook
 
 from mnist_ae_utils import data
+from mnist_ae_utils import results as measured
 from mnist_ae_utils.report import book, check, collect, folder, kernel, notebooks, pages, run
 
 HEADER = SETTING | {
     "profile": "quick", "notebooks": {}, "failed": [], "seconds_total": 3720, "started": "", "commit": "none",
     "versions": {}, "platform": "", "hardware": {"cpu": "", "cores": 2, "memory_gib": 24, "gpu": "H100"},
+    "rules": "none",
 }  # fmt: skip
 
 
@@ -59,7 +61,7 @@ def mixed(tmp_path_factory):
         entry("deep_ae.error", "02_works", 2.934, unit="squared error per image", ci=[2.9, 2.97], headline="Deep one"),
         {key: v for key, v in entry("not_shown", "02_works", 0.1234).items() if key not in ("headline", "shown")},
         entry("of_validation", "02_works", 0.2345, split="validation"),
-        verdict(notebook="02_works"),
+        contrast(notebook="02_works"),
         {key: value for key, value in cost.items() if key != "headline"},
     ]  # fmt: skip
     write_notebook(source, "02_works", cells, entries=entries)
@@ -96,15 +98,15 @@ def test_first_page_comes_from_the_results(mixed):
     results = json.loads((mixed[1] / "results.json").read_text())
     text = (mixed[1] / "README.md").read_text()
     assert text == pages.page(results)
-    assert "No notebook has drawn it yet. Claims put to the test so far: 1 supported." in text
+    assert "The last chapter draws it, which was not run yet." in text
     assert "| Frozen convolutional encoder + MLP, 55,000 labels | 98.21% (98.01% to 98.42%) | 2 | 98.80%, Makhz" in text
     table, speed = text.split("## Speed")
     assert "| Dense autoencoder | 6.4× | 2 | of 5 |" in speed and "6.4×" not in table
     assert "| Deep one: squared error per image | 2.93 (2.90 to 2.97)" in table
     assert table.index("Frozen convolutional") < table.index("Deep one"), "in the order of the entries"
     assert "12.34%" not in text and "23.45%" not in text
-    claim = "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels. "
-    assert f"{claim}| **supported** (0.01 to 0.02) | 0.01 |" in text
+    asked = "| [02](notebooks/02_works.ipynb) | Codes classify better than pixels | codes minus pixels "
+    assert f"{asked}| +1.5 (+1 to +2) points |  |" in text
     assert re.search(r"\[02_works\]\(notebooks/02_works.ipynb\) \| \d+ s \| 1 h 02 min \|", text)
 
 
@@ -129,7 +131,7 @@ def test_a_commit_with_changes_is_told_from_one_without():
     header = HEADER | {"notebooks": {name: of_run | {"commit": commit} for name, commit in commits.items()}}
     text = pages.page({"header": header, "results": []})
     assert [re.search(rf"\[{name}\].*`(.*)`", text)[1] for name in commits] == ["012345678", "012345678+", "none"]
-    assert "## Speed" not in text and "## Verdicts" not in text
+    assert "## Speed" not in text and "## Contrasts" not in text
 
 
 def test_other_data_than_mnist_are_announced():
@@ -140,17 +142,46 @@ def test_other_data_than_mnist_are_announced():
     assert "THIS IS NOT MNIST but kmnist" in pages.page({"header": header, "results": []})
 
 
+@pytest.mark.parametrize("seeds, says", [
+    (5, "commit `012345678` of 2026-12-01, written after earlier results on the same seeds: the verdicts are prov"),
+    ("1000-1009", "commit `012345678` of 2026-12-01; on the seeds of this report nothing was run before."),
+])  # fmt: skip
+def test_the_page_says_what_was_known_when_the_rules_were_written(seeds, says):
+    header = HEADER | {"seeds": seeds, "rules": "0123456789abc of 2026-12-01"}
+    assert says in pages.page({"header": header, "results": [verdict()]})
+    assert "This report is being replaced" not in pages.page({"header": header, "results": []})
+    of_old = {key: value for key, value in HEADER.items() if key != "rules"}
+    assert "This report is being replaced" in pages.page({"header": of_old, "results": []})
+
+
+def test_rules_with_changes_do_not_meet_the_seeds_that_decide(tmp_path, monkeypatch, at_once):
+    write_notebook(tmp_path / "notebooks")
+    monkeypatch.setattr(collect, "rules", lambda: "abc of 2026-12-01 with changes")
+    with pytest.raises(folder.ReportError, match="rules.toml has changes: commit them before seeds like 1000-1001"):
+        run.report(seeds="1000-1001", out=tmp_path / "out", source=tmp_path / "notebooks")
+    assert not (tmp_path / "out").exists()
+    assert run.report(out=tmp_path / "out", source=tmp_path / "notebooks") == 0, "while they are written, all goes on"
+
+
+def test_a_chapter_that_leaves_out_what_was_announced_has_failed(tmp_path, monkeypatch, at_once):
+    announced = {"id": "codes_beat_pixels", "claim": "x", "contrast": "y", "unit": "fraction"}
+    monkeypatch.setitem(measured.RULES["contrasts"], "01_stub", [announced])
+    for entries, error in (
+        ([entry()], "mnist_ae_utils/rules.toml announces codes_beat_pixels, which 01_stub does not compare"),
+        ([entry(), contrast()], None),
+    ):
+        write_notebook(tmp_path / "notebooks", entries=entries)
+        run.report(out=tmp_path / "out", source=tmp_path / "notebooks")
+        assert collect.read(tmp_path / "out" / "results.json")["header"]["notebooks"]["01_stub"]["error"] == error
+
+
 def test_the_last_chapters_answer_opens_the_page_and_the_readme():
-    shown = {"notebook": "08_answer", "ci": None, "p": None}
-    claim = verdict("mixed", id="c", claim="Two stages are better.", shown="claims", headline="c", **shown)
-    claim["note"] = "[04](notebooks/04_hybrid.ipynb#a-figure): 1 supported, 1 refuted"
-    answer = verdict(id="all", claim="**Yes, as a hybrid.**", shown="answer", **shown)
-    results = {"header": HEADER, "results": [entry(), verdict(), claim, answer]}
+    claim = verdict("mixed", note="[04](notebooks/04_hybrid.ipynb#a-figure): codes minus pixels")
+    answer = verdict(id="answer", claim="**Yes, as a hybrid.**", shown="answer")
+    results = {"header": HEADER, "results": [entry(), contrast(), claim, answer]}
     text = pages.page(results)
-    row = (
-        "| c | Two stages are better. | **mixed** | [04](notebooks/04_hybrid.ipynb#a-figure): 1 supported, 1 refuted |"
-    )
-    assert text.index("**Yes, as a hybrid.**") < text.index(row) < text.index("Codes classify better than pixels.")
+    row = "| c | Two stages are better. | **mixed** | [04](notebooks/04_hybrid.ipynb#a-figure): codes minus pixels |"
+    assert text.index("**Yes, as a hybrid.**") < text.index(row) < text.index("Codes classify better than pixels")
     assert text.count("Two stages are better.") == text.count("**Yes, as a hybrid.**") == 1
     readme = pages.readme_with("a\n<!-- results:begin -->\nold \\1\n<!-- results:end -->\nb\n", results)
     assert readme == "a\n<!-- results:begin -->\n\n**Yes, as a hybrid.**\n\n<!-- results:end -->\nb\n"
@@ -208,7 +239,7 @@ def test_the_commit_is_that_of_the_code_or_none(tmp_path, monkeypatch):
 
 def test_a_commit_made_meanwhile_is_stated(tmp_path, monkeypatch, at_once):
     write_notebook(tmp_path / "notebooks")
-    commits = iter(["aaa", "aaa", "bbb"])
+    commits = iter(["aaa", "aaa", "aaa", "bbb"])  # for the header and its rules, before and after the chapter
     monkeypatch.setattr(collect, "commit", lambda: next(commits))
     assert run.report(out=tmp_path / "out", source=tmp_path / "notebooks") == 0
     header = collect.read(tmp_path / "out" / "results.json")["header"]
@@ -356,6 +387,7 @@ def test_results_out_of_the_schema_missing_or_of_another_fail_the_report(tmp_pat
         ({"headline": ""}, "headline: '' should be non-empty"),
         ({"shown": "there"}, "shown: 'there' is not one of"),
         ({"unit": "verdict"}, "is a required property|is not one of"),
+        ({"above": 0.0}, "'claim' is a dependency of 'above'"),
         ({"extra": 1}, "Additional properties are not allowed"),
     ],
 )
@@ -364,8 +396,8 @@ def test_entries_out_of_the_schema_are_named(change, message):
         collect.check_entries([entry(**change)], "01_stub.json")
 
 
-def test_schema_knows_verdicts_twins_and_divergence():
-    collect.check_entries([entry(), entry(n_labels=100), verdict("mixed")], "x")
+def test_schema_knows_contrasts_verdicts_twins_and_divergence():
+    collect.check_entries([entry(), entry(n_labels=100), contrast(), verdict("no difference that matters")], "x")
     collect.check_entries([entry(value=None, ci=None, per_seed=[1.0, None], note="diverged in 1 of 2 seeds")], "x")
     with pytest.raises(folder.ReportError, match="'maybe' is not one of"):
         collect.check_entries([verdict("maybe")], "x")
@@ -411,9 +443,9 @@ def project_with_reports(tmp_path, monkeypatch):
 def test_the_full_report_on_mnist_goes_into_the_readme(tmp_path, monkeypatch, at_once):
     out, source = project_with_reports(tmp_path, monkeypatch)
     assert run.report("full", out=tmp_path / "elsewhere", source=source) == 0
-    assert "Claims put" not in (tmp_path / "README.md").read_text()
+    assert "The last chapter" not in (tmp_path / "README.md").read_text()
     assert run.report("full", out=out, source=source) == 0
-    assert "Claims put" in (tmp_path / "README.md").read_text() and check.problems(out) == []
+    assert "The last chapter" in (tmp_path / "README.md").read_text() and check.problems(out) == []
     (tmp_path / "README.md").write_text("<!-- results:begin -->\n99.9%<!-- results:end -->\n")
     assert check.problems(out) == ["the project's README.md does not say what results.json says"]
 

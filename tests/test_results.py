@@ -13,8 +13,21 @@ from mnist_ae_utils.results import Results
 MADE_WITH = {"profile": "quick", "dataset": "mnist", "checksum": "abc", "seeds": 2}
 
 
+RULES = {
+    "claims": {"a": "A claim.", "b": "Another."},
+    "contrasts": {"01_x": [
+        {"id": "seen", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "above": 0.5,
+         "n_labels": [100, 1000], "seeds": 10, "primary": "a"},
+        {"id": "other", "claim": "Another.", "contrast": "c minus d", "unit": "degrees"},
+        {"id": "everywhere", "claim": "Everywhere.", "contrast": "c minus d", "unit": "fraction",
+         "n_labels": [100, "all"], "seeds": 10, "primary": "b"},
+    ]},
+}  # fmt: skip
+
+
 @pytest.fixture
-def store(tmp_path):
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RULES", RULES)
     return Results("01_x", MADE_WITH, tmp_path)
 
 
@@ -26,21 +39,39 @@ def test_confidence_interval_against_scipy():
     assert results.confidence_interval([0.9]) == (0.9, None)
 
 
+def contrast(differences, above=0.0, matters=None, primary="a", id="x"):
+    """A primary contrast as `Results.compare` records it."""
+    value = float("nan") if None in differences else float(np.mean(differences))
+    return {"id": id, "per_seed": differences, "value": value, "above": above, "matters": matters, "primary": primary}
+
+
 @pytest.mark.parametrize(
-    "differences, margin, verdict",
+    "differences, above, matters, verdict",
     [
-        ([1.0, 1.1, 0.9], 0, "supported"),
-        ([-1.0, -1.1, -0.9], 0, "refuted"),
-        ([1.0, -1.1, 0.2], 0, "undecided"),
-        ([1.0, 1.1, 0.9], 2, "refuted"),
-        ([1.0, 1.1, 0.9], 1, "undecided"),
-        ([5.0], 0, "undecided"),
-        ([1.0, None, 1.1], 0, "undecided"),
-        ([1.0, 1.0, 1.0], 0, "supported"),
+        ([1.0, 1.1, 0.9], 0, None, "supported"),
+        ([-1.0, -1.1, -0.9], 0, None, "refuted"),
+        ([1.0, -1.1, 0.2], 0, None, "undecided"),
+        ([1.0, 1.1, 0.9], 2, None, "refuted"),
+        ([1.0, 1.1, 0.9], 1, None, "undecided"),
+        ([5.0], 0, None, "undecided"),
+        ([1.0, float("nan"), 1.1], 0, None, "undecided"),
+        ([1.0, 1.0, 1.0], 0, None, "supported"),
+        ([0.01, 0.02, -0.01, 0.01], 0, 0.1, "no difference that matters"),
+        ([0.1, 0.11, 0.1, 0.09], 0, 1.0, "no difference that matters"),  # there, and too small to matter
+        ([0.9, 1.1, 1.0, 1.2], 0, 1.0, "supported"),
+        ([0.5, -0.5, 0.1, 0.0], 0, 0.1, "undecided"),
     ],
 )
-def test_judge(differences, margin, verdict):
-    assert results.judge(differences, margin) == verdict
+def test_judge(differences, above, matters, verdict):
+    assert results.judge([contrast(differences, above, matters)])[0][0] == verdict
+
+
+def test_contrasts_are_judged_as_one_family():
+    clear, close = [1.0, 1.01, 0.99, 1.0], [0.5, 1.2, 1.0, 0.4]
+    family = [contrast(clear), contrast([-x for x in clear]), contrast(close), contrast([0.5, -0.5, 0.1, 0.0])]
+    assert [verdict for verdict, _ in results.judge(family)] == ["supported", "refuted", "undecided", "undecided"]
+    assert results.judge([contrast(close)])[0][0] == "supported", "alone it would do"
+    assert results.judge(family)[2][1] == pytest.approx(2 * results.p_value(close))
 
 
 @pytest.mark.parametrize(
@@ -48,12 +79,45 @@ def test_judge(differences, margin, verdict):
     [
         (["supported", "supported"], "supported"),
         (["supported", "refuted", "undecided"], "mixed"),
+        (["supported", "no difference that matters"], "mixed"),
         (["supported", "undecided"], "undecided"),
         (["refuted"], "refuted"),
+        ([], "undecided"),
     ],
 )
 def test_combine(verdicts, combined):
     assert results.combine(verdicts) == combined
+
+
+def test_two_one_sided_tests_agree_with_the_90_percent_interval():
+    differences = [0.3, 0.1, 0.4, 0.2]
+    _, (low, high) = results.confidence_interval(differences, level=0.9)
+    assert results.p_equal(differences, high) == pytest.approx(0.05)
+    assert results.p_equal([-x for x in differences], high) == pytest.approx(0.05)
+    assert results.p_equal([1.0], 5) == results.p_equal([1.0, float("nan")], 5) == 1
+    assert results.p_equal([0.1, 0.1], 0.2) == 0 and results.p_equal([0.2, 0.2], 0.2) == 1
+
+
+def test_seeds_needed_against_a_published_table():
+    # Cohen (1988), table 2.4.1: a paired t test, two-sided 0.05, power 0.90, d = 0.5 needs 44 pairs; d = 1.0 needs 13.
+    for effect, n in ((0.5, 44), (1.0, 13)):
+        differences = np.array([-1.0, 1.0]) * np.sqrt(0.5) + effect  # standard deviation 1
+        assert abs(results.seeds_needed(differences) - n) <= 1
+    assert results.seeds_needed([1.0]) is None and results.seeds_needed([1.0, float("nan")]) is None
+    assert results.seeds_needed([1.0, -1.0]) is None, "no effect, no number"
+
+
+def test_an_interval_over_seeds_and_images_covers_as_often_as_it_says():
+    rng, covered, narrow = np.random.default_rng(0), 0, 0
+    for _ in range(400):
+        hard, luck = rng.normal(0, 1, 200), rng.normal(0, 0.1, (5, 1))
+        outcomes = 2 + hard + luck + rng.normal(0, 0.5, (5, 200))
+        _, (low, high) = results.interval_over_images(outcomes)
+        covered += low < 2 < high
+        _, (low, high) = results.confidence_interval(outcomes.mean(1))
+        narrow += low < 2 < high
+    assert covered >= 0.94 * 400 and narrow < 0.9 * 400, "that over seeds alone forgets the images"
+    assert results.interval_over_images(np.ones((1, 5))) == (1.0, (1.0, 1.0))
 
 
 def test_p_value_agrees_with_the_interval():
@@ -73,32 +137,19 @@ def test_holm_on_a_published_example():
     assert results.holm([0.9, 0.8]) == pytest.approx([1, 1])
 
 
-def test_correction_spares_the_clear_verdicts_and_takes_back_the_close_ones(store):
-    store.verdict("clear", "A claim.", "a rule", [1.0, 1.01, 0.99, 1.0])
-    store.verdict("wrong", "A claim.", "a rule", [-1.0, -1.01, -0.99, -1.0])
-    store.verdict("close", "A claim.", "a rule", [0.5, 1.2, 1.0, 0.4])
-    store.verdict("nothing", "A claim.", "a rule", [0.5, -0.5, 0.1, 0.0])
-    store.add("a", 1.0, "fraction")
-    before = [e["value"] for e in store.entries[:4]]
-    store.correct()
-    after = {e["id"]: e["value"] for e in store.entries[:4]}
-    assert before == ["supported", "refuted", "supported", "undecided"]
-    assert after == {"clear": "supported", "wrong": "refuted", "close": "undecided", "nothing": "undecided"}
-    p = results.p_value([0.5, 1.2, 1.0, 0.4])
-    assert store.entries[2]["p"] == pytest.approx(2 * p) and "4 verdicts" in store.entries[2]["note"]
-
-
 def test_results_are_written_in_the_schema(store):
     store.add("a.error", [4.0, 5.0], "squared error per image", reference=(3.0, "a paper"))
     store.add("a.error", [4.0, None], "squared error per image", split="validation")
-    store.verdict("claim", "A claim.", "a rule", [1.0, 1.1])
+    store.compare("seen", [1.0, 1.1], n_labels=100)
     content = json.loads(store.save().read_text())
-    error, diverged, verdict = content["results"]
+    error, diverged, seen = content["results"]
     assert content["made_with"] == MADE_WITH
     assert error["value"] == 4.5 and error["per_seed"] == [4.0, 5.0] and error["ci"][0] < 4.5 < error["ci"][1]
     assert error["reference"] == {"value": 3.0, "source": "a paper"} and error["split"] == "test"
     assert diverged["value"] is None and diverged["note"] == "diverged in 1 of 2 seeds" and diverged["ci"] is None
-    assert verdict["value"] == "supported" and verdict["unit"] == "verdict" and verdict["rule"] == "a rule"
+    assert seen["value"] == pytest.approx(1.05) and seen["rule"] == "a minus b" and seen["unit"] == "fraction"
+    assert (seen["above"], seen["labels"], seen["primary"], seen["seeds_planned"]) == (0.5, 100, "a", 10)
+    assert "matters" not in seen
     assert not list(store.out.rglob("*.part"))
 
 
@@ -111,19 +162,52 @@ def test_a_cell_that_is_run_again_replaces_what_it_recorded(store):
 
 def test_numbers_of_numpy_and_runs_that_diverged_can_be_recorded(store):
     assert store.add("a", np.array([1.0, np.nan]), "fraction")["per_seed"] == [1.0, None]
-    assert store.verdict("b", "A claim.", "a rule", [np.int64(n) for n in (3, 4, 3, 4)])["value"] == "supported"
+    assert store.compare("other", [np.int64(n) for n in (3, 4, 3, 4)])["value"] == 3.5
     pairs = pd.DataFrame({"a": [1.0, np.nan, 3.0], "b": [0.5, 1.0, 1.0]})
     assert store.add("d", pairs["a"] - pairs["b"], "fraction")["per_seed"] == [0.5, None, 2.0]
-    assert store.verdict("c", "A claim.", "a rule", [1.0, None])["value"] == "undecided"
+    assert store.compare("other", [1.0, None])["value"] is None
     json.loads(store.save().read_text())
 
 
-def test_one_verdict_for_several(store):
-    store.verdict("low", "A claim.", "a rule", [1.0, 1.1], n_labels=10)
-    store.verdict("high", "A claim.", "a rule", [-1.0, -1.1])
-    entry = store.combined("both", "It holds throughout.", ["low", "high"])
-    assert entry["value"] == "mixed" and entry["unit"] == "verdict" and "low, high" in entry["rule"]
-    assert store.combined("one", "It holds.", ["low"])["value"] == "supported"
+def test_only_what_was_announced_is_compared(store):
+    with pytest.raises(ValueError, match="announces no contrast 'mine' for 01_x, but seen, other"):
+        store.compare("mine", [1.0, 1.1])
+    for n_labels in (None, 10):
+        with pytest.raises(ValueError, match="seen: rules.toml announces it for .*, not"):
+            store.compare("seen", [1.0, 1.1], n_labels=n_labels)
+    with pytest.raises(ValueError, match="announces it for no number of labels, not 10"):
+        store.compare("other", [1.0, 1.1], n_labels=10)
+    assert store.compare("everywhere", [1.0, 1.1], n_labels=600)["labels"] == "all"
+    assert store.compare("everywhere", [1.0, 1.1], n_labels=100)["labels"] == 100
+
+
+def test_claims_are_decided_by_their_primary_contrasts(store):
+    up, down = [1.0, 1.01, 0.99, 1.0], [-1.0, -1.01, -0.99, -1.0]
+    store.compare("seen", up, n_labels=100)
+    store.compare("other", down)
+    found = dict((entry["headline"], (entry["value"], len(parts))) for entry, parts in store.claims(store.entries))
+    assert found == {"a": ("supported", 1), "b": ("undecided", 0)}, "what b rests on was not compared"
+    store.compare("everywhere", down, n_labels=600)
+    (_, _), (claim, parts) = store.claims(store.entries)
+    assert claim["id"] == "claim_b" and claim["value"] == "refuted" and claim["shown"] == "claims"
+    assert parts[0]["verdict"] == "refuted" and 0 < parts[0]["p"] < 0.05
+
+
+def test_the_rate_of_failures_has_its_exact_interval(store):
+    entry = store.add_failures("chain.failures", [False] * 5)
+    assert entry["value"] == 0 and entry["ci"][1] == pytest.approx(1 - 0.025 ** (1 / 5))
+    assert store.add_failures("chain.failures", [False] * 3 + [True])["value"] == 0.25
+
+
+def test_every_contrast_is_announced_once_and_every_claim_decided_by_some():
+    rules = [(notebook, rule) for notebook, of in results.RULES["contrasts"].items() for rule in of]
+    assert len({(notebook, rule["id"]) for notebook, rule in rules}) == len(rules)
+    known = {"id", "claim", "contrast", "unit", "above", "matters", "n_labels", "seeds", "primary"}
+    assert all({"id", "claim", "contrast", "unit"} <= set(rule) <= known for _, rule in rules)
+    primary = [rule for _, rule in rules if "primary" in rule]
+    assert {rule["primary"] for rule in primary} == set(results.RULES["claims"])
+    assert all("seeds" in rule for rule in primary), "the number of seeds is planned"
+    assert all("primary" in rule for _, rule in rules if "seeds" in rule or "matters" in rule)
 
 
 def test_a_headline_says_in_words_what_the_reports_table_shows(store):

@@ -14,7 +14,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from stub_notebooks import SETTING, entry, verdict, write_notebook
+from stub_notebooks import SETTING, contrast, entry, write_notebook
 
 from mnist_ae_utils.report import run
 
@@ -44,7 +44,7 @@ def book(request, tmp_path_factory):
     if request.param == "smoke":
         return request.getfixturevalue("smoke_report") / "html"
     folder, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("report with a space")
-    entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), verdict()]
+    entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), contrast()]
     write_notebook(folder, "01_stub", CELLS, entries=entries)
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
     with pytest.MonkeyPatch.context() as patch:

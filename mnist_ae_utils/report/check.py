@@ -32,6 +32,8 @@ def problems(out):
             left = collect.read_chapter(out / "results" / f"{name}.json", collect.made_with(header), name)
             if left != [entry for entry in results["results"] if entry["notebook"] == name]:
                 found.append(f"results/{name}.json holds other results than results.json: was it run by hand since?")
+            if "rules" in header:
+                collect.check_announced(left, name)
         except ReportError as error:
             found.append(str(error))
     for path in book.sources(out)[2:]:

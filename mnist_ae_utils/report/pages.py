@@ -11,6 +11,15 @@ from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
 from mnist_ae_utils.results import difference_text
 
+# Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
+BEFORE_THE_RULES = (
+    "This report is being replaced: a review found statements in it wrong. Its rules were not all stated before its "
+    "numbers. That two stages beat end-to-end training with few labels, that the hybrid is less sensitive to wrong "
+    "labels, and that embedded codes beat embedded pixels by so much do not hold against opponents with the same "
+    "knowledge, tuning and data. That codes are not organized by class holds for k-means only. M1 was judged with "
+    "another classifier than the published one. Intervals leave out the choice of test images. The accuracy from "
+    "ten labels is level with the best published clustering, not above it."
+)
 COMMITTED = ROOT / "reports"  # the report that the project's README tells of
 
 
@@ -92,18 +101,16 @@ def page(results):
 
 
 def answer(results):
-    """The answer that a notebook drew; without one, how many claims were put to the test."""
-    for entry in results["results"]:
-        if entry.get("shown") == "answer":
-            return entry["claim"]
-    verdicts = [entry["value"] for entry in results["results"] if entry["unit"] == "verdict"]
-    counts = ", ".join(f"{verdicts.count(value)} {value}" for value in sorted(set(verdicts)))
-    return f"No notebook has drawn it yet. Claims put to the test so far: {counts or 'none'}."
+    """The answer that the last chapter drew."""
+    shown = (entry["claim"] for entry in results["results"] if entry.get("shown") == "answer")
+    return next(shown, "The last chapter draws it, which was not run yet.")
 
 
 def notice(results):
-    """What every reader of the results must know first; "" if they were measured on MNIST."""
+    """What every reader of the results must know first; "" if they were measured on MNIST, by rules fixed before."""
     data = results["header"]["dataset"]
+    if "rules" not in results["header"]:
+        return BEFORE_THE_RULES
     if data["notice"] or data["name"] == "mnist":
         return data["notice"]
     return f"THIS IS NOT MNIST but {data['name']}: figures published for MNIST do not compare."

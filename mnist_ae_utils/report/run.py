@@ -209,6 +209,7 @@ def _chapter(path, out, header, parameters, start_timeout):
     try:
         if left.exists() or not executed["error"]:
             entries = collect.read_chapter(left, collect.made_with(header), path.stem)
+            collect.check_announced(entries, path.stem)
     except ReportError as error:
         executed["error"] = executed["error"] or str(error)
     if target.exists():
