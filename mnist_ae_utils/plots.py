@@ -286,10 +286,11 @@ def intervals(measured, xlabel, title=None, references=None, percent=False, log_
 def comparison(rows, xlabel, title=None):
     """Methods side by side, by (row, method): mean and 95% interval; of one or two seeds, their dots instead."""
     rows = by_method(rows)
-    _, ax = plt.subplots(figsize=(8.5, 0.62 * len(rows) + 1.5), layout="constrained")
     styles = _styles(dict.fromkeys(name for row in rows.values() for name in row))
+    step = min(0.17, 0.85 / len(styles))
+    _, ax = plt.subplots(figsize=(8.5, max(0.62, 0.15 * len(styles)) * len(rows) + 1.5), layout="constrained")
     for (i, (name, _, color, marker)), (y, row) in itertools.product(enumerate(styles), enumerate(rows.values())):
-        values, at = np.asarray(row[name], dtype=float), y + 0.17 * (i - (len(styles) - 1) / 2)
+        values, at = np.asarray(row[name], dtype=float), y + step * (i - (len(styles) - 1) / 2)
         mean, interval = results.confidence_interval(values)
         ax.plot(mean, at, marker, color=color, ms=7, label=None if y else name)
         if len(values) >= INTERVAL_SEEDS:

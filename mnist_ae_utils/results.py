@@ -171,9 +171,9 @@ def write(out, notebook, made_with, entries):
 
 
 def committed(of):
-    """{(id, labels): entry} of the contrasts in ``reports/results.json``, the full profile's report on the same data.
+    """{(id, labels): entry} of the contrasts and claims in ``reports/results.json``, the full profile's report.
 
-    {} if there is none, or if `of`, a notebook's `Results`, is of that profile itself.
+    {} if there is none, if it is on other data than `of`, a notebook's `Results`, or if that is of this profile itself.
     """
     path = data.PROJECT_ROOT / "reports" / "results.json"
     if of.made_with["profile"] == "full" or not path.exists():
@@ -181,7 +181,7 @@ def committed(of):
     report = json.loads(path.read_text(encoding="utf-8"))
     if report["header"]["dataset"]["name"] != of.made_with["dataset"]:
         return {}
-    return {(e["id"], e["labels"]): e for e in report["results"] if "above" in e}
+    return {(e["id"], e.get("labels", "")): e for e in report["results"] if "above" in e or "claim_" in e["id"]}
 
 
 def differing(of, made_with):

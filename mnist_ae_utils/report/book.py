@@ -53,6 +53,8 @@ def render(out):
         (source / "notebooks").mkdir()
         first, results, *notebooks = sources(out)
         shutil.copy(results, source)  # which the first page links to
+        if (figures := out / "figures").exists():
+            shutil.copytree(figures, source / "figures")
         for path in notebooks:
             shutil.copy(path, source / "notebooks")
         chapters = "\n".join(f"notebooks/{path.stem}" for path in notebooks)

@@ -9,7 +9,6 @@ from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
-from mnist_ae_utils.results import difference_text
 
 # Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
 BEFORE_THE_RULES = (
@@ -87,15 +86,13 @@ _TEMPLATES = jinja2.Environment(
 )  # fmt: skip
 _TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, rules)}
 
-_TEMPLATES.filters["difference_text"] = difference_text
 
 
 def page(results):
     """The first page as Markdown, from the content of ``results.json`` and nothing else."""
     entries = [{"note": "", "shown": None} | entry for entry in results["results"]]
     shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
-    contrasts = [{"primary": ""} | e for e in entries if "above" in e]
-    facts = {"header": results["header"], "shown": shown, "contrasts": contrasts}
+    facts = {"header": results["header"], "shown": shown}
     text = _TEMPLATES.get_template("page.md.j2").render(facts, notice=notice(results), answer=answer(results))
     return re.sub(r"\n{3,}", "\n\n", text)
 
