@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from mnist_ae_utils import chapter as chapters
@@ -245,3 +246,64 @@ def test_from_a_cells_call_to_the_loop_are_four_hops_by_name(method):
     hops = [getattr(chapters.Chapter, method), getattr(trainings, method), trainings.fit, training.train]
     for at, to in zip(hops, hops[1:], strict=False):
         assert to.__name__ in at.__code__.co_names, f"{at.__qualname__} does not name {to.__name__}"
+
+
+def test_labels_spread_as_the_closed_form_says(chapter):
+    """Zhou et al. (2004), equation 4, with matrices that are not sparse; then class masses, then neighbors' votes."""
+    n, k, alpha = len(chapter.data.train), 6, 0.9
+    points = {name: getattr(chapter.data, name).images.flatten(1).double() for name in ("train", "test")}
+    near = {name: torch.cdist(x, points["train"]).topk(k, largest=False).indices for name, x in points.items()}
+    joined = torch.zeros(n, n, dtype=torch.double).scatter_(1, near["train"], 1)
+    joined = torch.maximum(joined, joined.T).fill_diagonal_(0)
+    degree = joined.sum(1).clamp_min(1e-12).rsqrt()
+    known = data.labelled_subset(chapter.data.train.labels, 50, 0)
+    given = torch.zeros(n, 10, dtype=torch.double)
+    given[known, chapter.data.train.labels[known]] = 1
+    spread = torch.linalg.solve(torch.eye(n, dtype=torch.double) - alpha * degree[:, None] * joined * degree, given)
+    spread = spread / spread.sum(1, keepdim=True).clamp_min(1e-12)
+    expected = (spread / spread.sum(0))[near["test"]].sum(1).argmax(1) == chapter.data.test.labels
+    experiment = partial(trainings.spread, trainings.pixels, chapter.data, n_labels=50, k=k, alpha=alpha, steps=2000)
+    found = experiment(seed=0)
+    assert (torch.tensor(found.right) == expected).float().mean() > 0.995
+    assert found.scores["test"] == pytest.approx(found.right.mean())
+    few = chapter.spread(trainings.pixels, n_labels=50)
+    assert few.keywords["n_labels"] == 50 and chapter.spread(trainings.pixels).keywords["n_labels"] == n
+
+
+def test_a_classifier_of_scikit_learn_sees_the_labelled_images_only(chapter):
+    class Counts(KNeighborsClassifier):
+        def fit(self, points, labels):
+            assert len(points) == len(labels) == 50 and points.shape[1] == 784
+            return super().fit(points, labels)
+
+    read = chapter.estimator(trainings.pixels, make=partial(Counts, 1), n_labels=50)(seed=1)
+    known = data.labelled_subset(chapter.data.train.labels, 50, 1)
+    nearest = torch.cdist(chapter.data.test.images.flatten(1), chapter.data.train.images[known].flatten(1)).argmin(1)
+    expected = chapter.data.train.labels[known][nearest] == chapter.data.test.labels
+    assert (read.right == expected.numpy()).mean() > 0.995 and read.scores["test"] == read.right.mean()
+
+
+def test_feature_maps_are_what_the_encoders_last_layer_is_given(chapter):
+    conv = chapter.autoencoder(models.ConvAutoencoder, 4, channels=(2, 3))
+    images = chapter.data.test.images[:5]
+    maps = trainings.features(chapter.data, 0, conv)(images)
+    assert maps.shape == (5, 3 * 7 * 7)
+    model = chapter.run(conv, seeds=[0]).first.model
+    with torch.inference_mode():
+        assert torch.allclose(model.encoder[-1](maps), metrics.encode(model, images), atol=1e-5)
+
+
+def test_of_a_classifier_it_is_kept_which_test_images_are_right(chapter):
+    for experiment in (chapter.on_inputs(trainings.pixels), chapter.network(models.ConvClassifier, channels=(2, 2, 2))):
+        trained = chapter.run(experiment, seeds=[0]).first
+        assert trained.right.shape == (len(chapter.data.test),)
+        assert trained.right.mean() == pytest.approx(trained.scores["test"])
+
+
+def test_a_network_is_trained_on_what_the_transform_returns(chapter):
+    def blank(images, progress):
+        return torch.zeros_like(images)
+
+    seeing = chapter.run(chapter.network(models.ConvClassifier, channels=(2, 2, 2), effort=5), seeds=[0]).first
+    blind = chapter.network(models.ConvClassifier, channels=(2, 2, 2), effort=5, transform=blank)(seed=0)
+    assert seeing.scores["test"] > blind.scores["test"] + 0.2
