@@ -82,7 +82,7 @@ def test_without_any_chapter_every_claim_is_undecided_and_every_chapter_named(tm
     claims, text = answer(tmp_path, {}, CHAPTERS)
     assert all(f"{name} has left no results" in text for name in CHAPTERS)
     assert {claims[f"claim_{letter}"]["value"] for letter in "abcdefghi"} == {"undecided"}
-    begins = "**Undecided.** Whether an autoencoder's codes are clusters of the classes is undecided."
+    begins = "**Undecided.** Whether an autoencoder's codes are round clusters of the classes is undecided."
     assert claims["answer"]["claim"].startswith(begins)
     assert text.count("THIS IS NOT ALL OF MNIST") == 1
 

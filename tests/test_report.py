@@ -222,15 +222,20 @@ def test_the_commit_is_that_of_the_code_or_none(tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text("x = 1\n")
     git("add", ".")
     git("commit", "--quiet", "-m", "one")
+    monkeypatch.setattr(collect, "RULES", "code.py")
     monkeypatch.setattr(collect, "ROOT", tmp_path / "project")  # an archive unpacked in somebody's repository
-    assert collect.commit() == "none"
+    assert collect.commit() == collect.rules() == "none"
     monkeypatch.setattr(collect, "ROOT", tmp_path)
     assert collect.commit() == git("rev-parse", "HEAD")
+    (tmp_path / "other.py").write_text("y = 1\n")
+    git("add", "other.py")
+    git("commit", "--quiet", "-m", "two")
+    assert collect.rules() == f"{git('rev-parse', 'HEAD~1')} of {git('log', '-1', '--format=%cs', 'HEAD~1')}"
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook
     assert collect.commit() == git("--git-dir", str(tmp_path / ".git"), "rev-parse", "HEAD")
     monkeypatch.delenv("GIT_DIR")
     (tmp_path / "code.py").write_text("x = 2\n")
-    assert collect.commit().endswith(" with local changes")
+    assert collect.commit().endswith(" with local changes") and collect.rules().endswith(" with changes")
     (tmp_path / ".git" / "index").write_bytes(b"damaged")
     assert collect.commit().endswith(" with unknown changes")
     monkeypatch.setenv("PATH", "")

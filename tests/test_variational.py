@@ -16,8 +16,9 @@ from mnist_ae_utils.chapter import begin
 from mnist_ae_utils.runs import recall
 
 of_chapter = definitions(
-    5, "draw_codes", "kl_from_prior", "active_units", "log_bernoulli", "log_likelihood", "likelihood",
-    "frechet_distance", "SemiSupervisedVAE", "labelled_bound", "semi_supervised_loss", "semi_supervised",
+    5, "draw_codes", "kl_from_prior", "active_units", "log_bernoulli", "log_weights", "log_likelihood", "likelihood",
+    "negative_bound", "fine_tuned", "frechet_distance", "SemiSupervisedVAE", "labelled_bound", "semi_supervised_loss",
+    "spread_labels", "head_start_loss", "semi_supervised",
 )  # fmt: skip
 
 
@@ -104,10 +105,39 @@ def test_the_bounds_rise_to_the_exact_likelihood(small_vae, images):
     assert one == pytest.approx(elbo, rel=0.03), "with one code it is the ELBO"
 
 
-def test_the_estimate_does_not_depend_on_how_the_codes_are_cut(small_vae, images, monkeypatch):
-    expected = of_chapter.log_likelihood(small_vae, images, 70)
-    monkeypatch.setattr(metrics, "BATCH", 32)
-    assert torch.allclose(of_chapter.log_likelihood(small_vae, images, 70), expected, rtol=1e-5)
+def test_importance_weights_are_those_of_torchs_distributions(small_vae, images):
+    binary = seeded_binary(images)
+    torch.manual_seed(3)
+    found = of_chapter.log_weights(small_vae, binary, 7)
+    mean, log_variance = small_vae.posterior(binary)
+    q = gaussian(mean, log_variance)
+    torch.manual_seed(3)
+    codes = q.rsample((7,))  # (k, n, 1)
+    ink = Bernoulli(small_vae.decoder(codes.flatten(0, 1)).unflatten(0, (7, -1)))
+    expected = ink.log_prob(binary).flatten(2).sum(2) + (Normal(0, 1).log_prob(codes) - q.log_prob(codes)).sum(-1)
+    # the prior's and the proposal's normalizers, sqrt(2 pi), cancel
+    assert torch.allclose(found, expected, rtol=1e-4)
+
+
+def test_the_estimate_does_not_depend_on_how_the_images_are_cut(small_vae, images, monkeypatch):
+    expected = of_chapter.log_likelihood(small_vae, images, 10_000)
+    monkeypatch.setattr(metrics, "BATCH", 30_000)  # three images at a time, and other dice
+    assert torch.allclose(of_chapter.log_likelihood(small_vae, images, 10_000), expected, atol=0.3)
+
+
+def test_the_loss_of_the_fine_tuning_is_the_elbo_with_one_code_and_the_estimate_with_several(small_vae, images):
+    def loss(k):
+        torch.manual_seed(0)
+        return of_chapter.negative_bound(k)(small_vae, images.repeat(200, 1, 1, 1)).item()
+
+    assert loss(1) == pytest.approx(-metrics.elbo(small_vae, images.repeat(200, 1, 1, 1)), rel=0.02)
+    assert loss(1) > loss(5) + 0.5 > loss(50) + 0.5
+    torch.manual_seed(0)
+    binary = corruptions.binarize(images)
+    weights = of_chapter.log_weights(small_vae, binary, 4)
+    torch.manual_seed(0)
+    of_loss = of_chapter.negative_bound(4)(small_vae, images)
+    assert of_loss.item() == pytest.approx(-weights.double().exp().mean(0).log().mean().item(), rel=1e-5)
 
 
 def test_estimates_are_reproducible_and_leave_the_random_state_alone(small_vae, images):
@@ -220,12 +250,23 @@ def test_variational_runs_are_scored_in_nats_and_classify(chapter):
     run, m2_run = recall(vae, 0), recall(m2, 0)
     images, labels = data.test.images, data.test.labels
     assert run.scores["test"] == pytest.approx(metrics.elbo(run.model, images), rel=1e-5)
-    estimate = recall(partial(of_chapter.likelihood, vae, data, 30, 20), 0)
-    assert estimate == pytest.approx(of_chapter.log_likelihood(run.model, images[:30], 20).mean().item(), rel=1e-6)
-    assert estimate > metrics.elbo(run.model, images[:30])
+    estimates = recall(partial(of_chapter.likelihood, vae, data, 30, 20), 0)
+    assert estimates == pytest.approx(of_chapter.log_likelihood(run.model, images[:30], 20).cpu().numpy(), rel=1e-6)
+    assert estimates.shape == (30,) and estimates.mean() > metrics.elbo(run.model, images[:30])
+    tuned = recall(partial(of_chapter.fine_tuned, vae, data, 5, epochs=chapter.epochs(1)), 0)
+    assert of_chapter.log_likelihood(tuned.model, images[:300], 50).mean() > (
+        of_chapter.log_likelihood(run.model, images[:300], 50).mean()
+    )
+    assert metrics.elbo(recall(vae, 0).model, images) == run.scores["test"], "the start stays as it was"
     assert run.history.loss[-1] < run.history.loss[0] - 50
     codes = metrics.encode(run.model, images)
     assert m2_run.scores["test"] == metrics.accuracy(m2_run.model, codes, labels) > 0.3
+    spread = of_chapter.spread_labels(vae, data, 50, seed=0)
+    of_package = recall(chapter.spread(trainings.codes, autoencoder=vae, n_labels=50), 0)
+    agreement = (spread == data.train.labels).float().mean().item()
+    assert agreement == pytest.approx(of_package.scores["test"], abs=0.1) and agreement > 0.5
+    started = recall(partial(m2, epochs=1, head_start=20), 0)
+    assert started.scores["test"] == pytest.approx(agreement, abs=0.15)
     mlp = recall(chapter.on_inputs(trainings.codes, autoencoder=vae, n_labels=50), 0)
     assert mlp.scores["test"] > 0.2
 
@@ -237,6 +278,7 @@ def test_what_rests_on_a_diverged_vae_has_diverged(chapter):
     for experiment in (
         partial(of_chapter.semi_supervised, vae, chapter.data, 20, epochs=1),
         partial(of_chapter.likelihood, vae, chapter.data, 30, 20),
+        partial(of_chapter.fine_tuned, vae, chapter.data, 5, epochs=1),
     ):
         with pytest.raises(training.Diverged, match=re.escape(str(of_vae.value))):
             recall(experiment, 0)
@@ -246,7 +288,5 @@ def test_settings_out_of_range_are_refused(chapter, small_vae, images):
     for beta in (-1, math.inf, math.nan):
         with pytest.raises(ValueError, match="use a"):
             training.negative_elbo(beta)
-    with pytest.raises(ValueError):
-        of_chapter.log_likelihood(small_vae, images, k=0)
     with pytest.raises(ValueError, match="n_labels must be"):
         recall(partial(of_chapter.semi_supervised, variational(chapter, hidden=8), chapter.data, 0, epochs=1), 0)

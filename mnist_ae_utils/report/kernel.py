@@ -93,9 +93,13 @@ def why_dead():
 def environment(n_kernels=1):
     """The environment variables that notebooks run with, until the block ends; in it, so many kernels will start."""
     import matplotlib
+    from IPython.core.profiledir import ProfileDir
 
     before = dict(os.environ)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as private:
+        # A kernel that had to write these itself, and found the disk full, would print a page and end.
+        ProfileDir.create_profile_dir(os.path.join(private, "profile_default"))
+        Path(private, "README").touch()
         for name in ("MPLBACKEND", "PYTHONSTARTUP"):
             os.environ.pop(name, None)
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
