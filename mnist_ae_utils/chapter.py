@@ -25,11 +25,11 @@ PROFILES = {
         extensions=0,
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, epochs=6, min_steps=150,
-        umap_images=1_000, likelihood_images=100, codes_per_image=1_000, limited_effort=0.75, overfit_effort=1.25,
+        umap_images=1_000, likelihood_images=1_000, codes_per_image=100, limited_effort=0.75, overfit_effort=1.25,
         strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, epochs=12, min_steps=600,
-        umap_images=5_000, likelihood_images=1_000, codes_per_image=5_000, limited_effort=0.15, overfit_effort=0.5,
+        umap_images=5_000, likelihood_images=10_000, codes_per_image=500, limited_effort=0.15, overfit_effort=0.5,
         strengths=3, extensions=3,
     ),
 }  # fmt: skip

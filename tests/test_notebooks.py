@@ -113,7 +113,8 @@ def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
     for path in NOTEBOOKS:
         file = smoke_report / "results" / f"{path.stem}.json"
         entries = collect.read_chapter(file, collect.made_with(header), path.stem)
-        announced = {rule["id"] for rule in measured.RULES["contrasts"].get(path.stem, ())}
+        rules = measured.RULES["contrasts"].get(path.stem, ())
+        announced = {rule["id"] for rule in rules if "dataset" not in rule}  # the others are on MNIST
         assert {entry["id"] for entry in entries if "above" in entry} == announced
         assert header["notebooks"][path.stem]["seconds"] > 0
     assert check.problems(smoke_report) == [] and (smoke_report / "html" / "index.html").exists()

@@ -202,7 +202,7 @@ def test_the_rate_of_failures_has_its_exact_interval(store):
 def test_every_contrast_is_announced_once_and_every_claim_decided_by_some():
     rules = [(notebook, rule) for notebook, of in results.RULES["contrasts"].items() for rule in of]
     assert len({(notebook, rule["id"]) for notebook, rule in rules}) == len(rules)
-    known = {"id", "claim", "contrast", "unit", "above", "matters", "n_labels", "seeds", "primary"}
+    known = {"id", "claim", "contrast", "unit", "above", "matters", "n_labels", "seeds", "primary", "dataset"}
     assert all({"id", "claim", "contrast", "unit"} <= set(rule) <= known for _, rule in rules)
     primary = [rule for _, rule in rules if "primary" in rule]
     assert {rule["primary"] for rule in primary} == set(results.RULES["claims"])

@@ -47,6 +47,7 @@ def book(request, tmp_path_factory):
     entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), contrast()]
     write_notebook(folder, "01_stub", CELLS, entries=entries)
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
+    (folder / "REFERENCES.md").write_text("# References\n\n## H\n\nHinton, G. (2006).\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", lambda *arguments: SETTING)
         patch.setenv("LC_ALL", "xx_YY.UTF-8")  # a locale that is not installed, as in many a container

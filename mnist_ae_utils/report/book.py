@@ -51,14 +51,14 @@ def render(out):
         source = Path(temporary) / "source"
         shutil.copytree(SITE, source)
         (source / "notebooks").mkdir()
-        first, results, *notebooks = sources(out)
+        first, results, *chapters = sources(out)
         shutil.copy(results, source)  # which the first page links to
         if (figures := out / "figures").exists():
             shutil.copytree(figures, source / "figures")
-        for path in notebooks:
+        for path in (*chapters, *(out / "notebooks").glob("*.md")):  # the references, to which the chapters link
             shutil.copy(path, source / "notebooks")
-        chapters = "\n".join(f"notebooks/{path.stem}" for path in notebooks)
-        index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{chapters}\n```\n"
+        contents = "\n".join(f"notebooks/{path.stem}" for path in sorted((source / "notebooks").iterdir()))
+        index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{contents}\n```\n"
         (source / "index.md").write_text(index, encoding="utf-8")
         command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]
         # Sphinx stops at a locale that is not installed, and without a home; it needs neither.

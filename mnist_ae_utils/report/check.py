@@ -33,7 +33,7 @@ def problems(out):
             if left != [entry for entry in results["results"] if entry["notebook"] == name]:
                 found.append(f"results/{name}.json holds other results than results.json: was it run by hand since?")
             if "rules" in header:
-                collect.check_announced(left, name)
+                collect.check_announced(left, name, header["dataset"]["name"])
         except ReportError as error:
             found.append(str(error))
     for path in book.sources(out)[2:]:

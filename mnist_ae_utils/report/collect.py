@@ -125,12 +125,13 @@ def read_chapter(path, expected, notebook):
     return content["results"]
 
 
-def check_announced(entries, notebook):
-    """Raise ReportError if a notebook's entries leave out a contrast that the rules announce for it."""
+def check_announced(entries, notebook, dataset):
+    """Raise ReportError if a notebook's entries leave out a contrast that the rules announce for it on that dataset."""
     from mnist_ae_utils import results
 
     left = {entry["id"] for entry in entries if "above" in entry}
-    announced = {rule["id"] for rule in results.RULES["contrasts"].get(notebook, ())}
+    rules = results.RULES["contrasts"].get(notebook, ())
+    announced = {rule["id"] for rule in rules if rule.get("dataset", dataset) == dataset}
     if missing := sorted(announced - left):
         raise ReportError(f"{RULES} announces {', '.join(missing)}, which {notebook} does not compare")
 

@@ -14,6 +14,7 @@ from mnist_ae_utils.report.folder import ReportError, digest
 from mnist_ae_utils.report.kernel import ROOT, Kernel, why_dead
 
 NOTEBOOKS = ROOT / "notebooks"
+REFERENCES = "REFERENCES.md"  # beside the notebooks, which link to it
 
 
 def notebook_paths(folder=NOTEBOOKS, only=None):

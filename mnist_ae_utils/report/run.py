@@ -89,6 +89,8 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
             return 1
         content = _write(work, header, entries)
         (work / "README.md").write_text(pages.page(content), encoding="utf-8")
+        if (references := Path(source, notebooks.REFERENCES)).exists():
+            shutil.copy(references, work / "notebooks")
         for name, image in book.tagged_figures(work / "notebooks").items():
             (work / "figures" / name).write_bytes(image)
         folder.publish(out, lambda: update_readme(out))
@@ -143,7 +145,7 @@ def earlier_report(out, header, every):
         raise ReportError(str(error).replace("`out`", "--out")) from None
     if not half_moved:
         replaced = [out / "README.md", out / "results.json"]
-        replaced += [out / "notebooks" / path.name for path in every]
+        replaced += [out / "notebooks" / name for name in (notebooks.REFERENCES, *(path.name for path in every))]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
@@ -209,7 +211,7 @@ def _chapter(path, out, header, parameters, start_timeout):
     try:
         if left.exists() or not executed["error"]:
             entries = collect.read_chapter(left, collect.made_with(header), path.stem)
-            collect.check_announced(entries, path.stem)
+            collect.check_announced(entries, path.stem, header["dataset"]["name"])
     except ReportError as error:
         executed["error"] = executed["error"] or str(error)
     if target.exists():
