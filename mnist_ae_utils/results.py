@@ -223,7 +223,7 @@ class Results:
         if of_images is not None and not diverged:
             value, interval = interval_over_images(of_images)
             stated["covers"] = "seeds and images"
-        if "headline" in stated:
+        if stated.get("headline"):
             stated.setdefault("shown", "results")
         reference = reference and {"value": float(reference[0]), "source": reference[1]}
         return self._record(id, value, interval, per_seed, unit, split, n_labels, note, reference=reference, **stated)
