@@ -421,14 +421,14 @@ def effects(contrasts, title=None):
     fig, axes = plt.subplots(rows, 1, figsize=(10, 0.62 * rows + 0.6), squeeze=False, layout="constrained")
     marks = {"supported": "#2a7a3b", "refuted": "#b3402a", "undecided": "0.35"}
     for ax, entry in zip(axes[:, 0], contrasts, strict=False):
-        scale = 100 if entry["unit"] == "fraction" else 1
-        mean, low, high = (scale * x for x in (entry["value"], *(entry["ci"] or [entry["value"]] * 2)))
+        scale, color = 100 if entry["unit"] == "fraction" else 1, marks.get(entry["verdict"], "#3b5f9e")
         if entry.get("matters"):
             ax.axvspan(-scale * entry["matters"], scale * entry["matters"], color="0.88", lw=0)
         ax.axvline(scale * entry["above"], color="0.2", lw=1)
-        color = marks.get(entry["verdict"], "#3b5f9e")
-        ax.plot([low, high], [0, 0], color=color, lw=3, alpha=0.5, solid_capstyle="butt")
-        ax.plot(mean, 0, "o", color=color)
+        if entry["value"] is not None:
+            ends = scale * np.array(entry["ci"] or [entry["value"]] * 2)
+            ax.plot(ends, [0, 0], color=color, lw=3, alpha=0.5, solid_capstyle="butt")
+            ax.plot(scale * entry["value"], 0, "o", color=color)
         ax.set(yticks=[], ylim=(-1, 1))
         ax.margins(x=0.15)
         ax.tick_params(labelsize=8)
@@ -436,8 +436,7 @@ def effects(contrasts, title=None):
         labels = f", {entry['n_labels']:,} labels" if entry["n_labels"] else ""
         said = textwrap.fill(f"{entry['primary']}  {entry['claim']}{labels}", 62)
         ax.text(-0.02, 0.5, said, transform=ax.transAxes, ha="right", va="center", fontsize=9)
-        unit = "points" if entry["unit"] == "fraction" else entry["unit"]
-        ax.text(1.02, 0.5, f"{entry['verdict']}\n{mean:+.3g} {unit}", transform=ax.transAxes, va="center", fontsize=9,
-                color=color)  # fmt: skip
+        size = results.difference_text(entry | {"ci": None})  # the bar shows the interval
+        ax.text(1.02, 0.5, f"{entry['verdict']}\n{size}", transform=ax.transAxes, va="center", fontsize=9, color=color)
     fig.suptitle(title)
     return axes[:, 0]

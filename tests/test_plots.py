@@ -121,3 +121,15 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
     (tmp_path / "reports" / "results.json").write_text(json.dumps(committed))
     assert "+2 (+1.75 to +2.25) points" in plots.contrast_table(store).to_html(), "at all labels, however many"
     assert "committed" not in plots.contrast_table(full).to_html()
+
+
+def test_effects_have_a_row_each_on_its_own_scale_also_where_a_run_diverged():
+    entry = {"unit": "fraction", "above": 0.0, "primary": "a", "claim": "A claim", "n_labels": 100}
+    shown = [entry | {"value": 0.02, "ci": [0.01, 0.03], "verdict": "supported", "matters": 0.002},
+             entry | {"value": None, "ci": None, "verdict": "undecided"},
+             entry | {"value": -3.0, "ci": None, "verdict": "undecided", "unit": "nats"}]  # fmt: skip
+    axes = plots.effects(shown)
+    texts = ["\n".join(text.get_text() for text in ax.texts) for ax in axes]
+    assert "supported\n+2 points" in texts[0] and "diverged" in texts[1] and "-3 nats" in texts[2]
+    assert [line.get_xdata().tolist() for line in axes[0].lines if len(line.get_xdata()) == 2][1] == [1.0, 3.0]
+    assert len(plots.effects([])) == 1

@@ -155,7 +155,7 @@ def test_the_page_says_what_was_known_when_the_rules_were_written(seeds, says):
 
 def test_rules_with_changes_do_not_meet_the_seeds_that_decide(tmp_path, monkeypatch, at_once):
     write_notebook(tmp_path / "notebooks")
-    monkeypatch.setattr(collect, "rules", lambda: "abc of 2026-12-01 with changes")
+    monkeypatch.setattr(collect, "rules", lambda of_code: "abc of 2026-12-01 with changes")
     with pytest.raises(folder.ReportError, match="rules.toml has changes: commit them before seeds like 1000-1001"):
         run.report(seeds="1000-1001", out=tmp_path / "out", source=tmp_path / "notebooks")
     assert not (tmp_path / "out").exists()
@@ -224,18 +224,18 @@ def test_the_commit_is_that_of_the_code_or_none(tmp_path, monkeypatch):
     git("commit", "--quiet", "-m", "one")
     monkeypatch.setattr(collect, "RULES", "code.py")
     monkeypatch.setattr(collect, "ROOT", tmp_path / "project")  # an archive unpacked in somebody's repository
-    assert collect.commit() == collect.rules() == "none"
+    assert collect.commit() == collect.rules(collect.commit()) == "none"
     monkeypatch.setattr(collect, "ROOT", tmp_path)
     assert collect.commit() == git("rev-parse", "HEAD")
     (tmp_path / "other.py").write_text("y = 1\n")
     git("add", "other.py")
     git("commit", "--quiet", "-m", "two")
-    assert collect.rules() == f"{git('rev-parse', 'HEAD~1')} of {git('log', '-1', '--format=%cs', 'HEAD~1')}"
+    assert collect.rules("abc") == f"{git('rev-parse', 'HEAD~1')} of {git('log', '-1', '--format=%cs', 'HEAD~1')}"
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook
     assert collect.commit() == git("--git-dir", str(tmp_path / ".git"), "rev-parse", "HEAD")
     monkeypatch.delenv("GIT_DIR")
     (tmp_path / "code.py").write_text("x = 2\n")
-    assert collect.commit().endswith(" with local changes") and collect.rules().endswith(" with changes")
+    assert collect.commit().endswith(" with local changes") and collect.rules("abc").endswith(" with changes")
     (tmp_path / ".git" / "index").write_bytes(b"damaged")
     assert collect.commit().endswith(" with unknown changes")
     monkeypatch.setenv("PATH", "")
@@ -244,7 +244,7 @@ def test_the_commit_is_that_of_the_code_or_none(tmp_path, monkeypatch):
 
 def test_a_commit_made_meanwhile_is_stated(tmp_path, monkeypatch, at_once):
     write_notebook(tmp_path / "notebooks")
-    commits = iter(["aaa", "aaa", "aaa", "bbb"])  # for the header and its rules, before and after the chapter
+    commits = iter(["aaa", "aaa", "bbb"])
     monkeypatch.setattr(collect, "commit", lambda: next(commits))
     assert run.report(out=tmp_path / "out", source=tmp_path / "notebooks") == 0
     header = collect.read(tmp_path / "out" / "results.json")["header"]

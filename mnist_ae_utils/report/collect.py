@@ -28,8 +28,8 @@ def environment():
 
     return {
         "started": utc_now(),
-        "commit": commit(),
-        "rules": rules(),
+        "commit": (of_code := commit()),
+        "rules": rules(of_code),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "hardware": {
@@ -62,9 +62,12 @@ def commit():
     return head + (" with unknown changes" if changed is None else " with local changes" * bool(changed))
 
 
-def rules():
-    """Commit and date of the rules by which contrasts are judged, and whether they were changed since; "none"."""
-    if commit() == "none":
+def rules(of_code):
+    """Commit and date of the rules by which contrasts are judged, and whether they were changed since.
+
+    "none" if the code has no commit, which is that of the function above.
+    """
+    if of_code == "none":
         return "none"
     changed = _git("status", "--porcelain", "--", RULES) != ""
     return f"{_git('log', '-1', '--format=%H of %cs', '--', RULES) or 'none'}{' with changes' * changed}"
