@@ -131,5 +131,5 @@ def test_effects_have_a_row_each_on_its_own_scale_also_where_a_run_diverged():
     axes = plots.effects(shown)
     texts = ["\n".join(text.get_text() for text in ax.texts) for ax in axes]
     assert "supported\n+2 points" in texts[0] and "diverged" in texts[1] and "-3 nats" in texts[2]
-    assert [line.get_xdata().tolist() for line in axes[0].lines if len(line.get_xdata()) == 2][1] == [1.0, 3.0]
+    assert any(list(line.get_xdata()) == [1.0, 3.0] for line in axes[0].lines), "its interval"
     assert len(plots.effects([])) == 1
