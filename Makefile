@@ -18,7 +18,7 @@ book: install ## render the committed report as a book and open it: no training
 report: install ## run the notebooks on the quick profile and render the book, into reports/quick
 	$(PYTHON) -m mnist_ae_utils report --profile quick
 
-full: install ## the report that reports/ holds: 5 seeds, all images, two hours
+full: install ## the report that reports/ holds: 5 seeds, all images, hours
 	$(PYTHON) -m mnist_ae_utils report --profile full --out reports
 
 check: install ## whether the committed report's notebooks, results, figures and pages belong together
