@@ -21,6 +21,7 @@ RULES = {
         {"id": "other", "claim": "Another.", "contrast": "c minus d", "unit": "degrees"},
         {"id": "everywhere", "claim": "Everywhere.", "contrast": "c minus d", "unit": "fraction",
          "n_labels": [100, "all"], "seeds": 10, "primary": "b"},
+        {"id": "second", "claim": "Too.", "contrast": "e minus f", "unit": "fraction", "seeds": 10, "primary": "b"},
     ]},
 }  # fmt: skip
 
@@ -72,6 +73,10 @@ def test_contrasts_are_judged_as_one_family():
     assert [verdict for verdict, _ in results.judge(family)] == ["supported", "refuted", "undecided", "undecided"]
     assert results.judge([contrast(close)])[0][0] == "supported", "alone it would do"
     assert results.judge(family)[2][1] == pytest.approx(2 * results.p_value(close))
+    near = contrast([0.05, -0.05, 0.04, -0.04], matters=0.1)
+    p = results.p_equal(near["per_seed"], 0.1)
+    assert results.judge([near])[0] == ("no difference that matters", p) and 0.05 / 4 < p < 0.05
+    assert results.judge([near, contrast(close, matters=0.1)] * 2)[0][0] == "undecided", "equality is corrected too"
 
 
 @pytest.mark.parametrize(
@@ -170,7 +175,7 @@ def test_numbers_of_numpy_and_runs_that_diverged_can_be_recorded(store):
 
 
 def test_only_what_was_announced_is_compared(store):
-    with pytest.raises(ValueError, match="announces no contrast 'mine' for 01_x, but seen, other"):
+    with pytest.raises(ValueError, match="announces no contrast 'mine' for 01_x, but seen, other, everywhere, second"):
         store.compare("mine", [1.0, 1.1])
     for n_labels in (None, 10):
         with pytest.raises(ValueError, match="seen: rules.toml announces it for .*, not"):
@@ -188,6 +193,8 @@ def test_claims_are_decided_by_their_primary_contrasts(store):
     found = dict((entry["headline"], (entry["value"], len(parts))) for entry, parts in store.claims(store.entries))
     assert found == {"a": ("supported", 1), "b": ("undecided", 0)}, "what b rests on was not compared"
     store.compare("everywhere", down, n_labels=600)
+    assert store.claims(store.entries)[1][0]["value"] == "undecided", "its second contrast is missing"
+    store.compare("second", down)
     (_, _), (claim, parts) = store.claims(store.entries)
     assert claim["id"] == "claim_b" and claim["value"] == "refuted" and claim["shown"] == "claims"
     assert parts[0]["verdict"] == "refuted" and 0 < parts[0]["p"] < 0.05
