@@ -117,19 +117,22 @@ class Chapter:
         return self._reading(trainings.spread, self.spread, inputs, args, options, data, n_labels)
 
     def _reading(self, function, method, inputs, args, options, data, n_labels, **fixed):
+        data, n_labels = self._shown(data, n_labels)
+        return partial(function, _bound(method, inputs, args, options), data=data, n_labels=n_labels, **fixed)
+
+    def _shown(self, data, n_labels):
+        """The chapter's data unless told, and how many of their labels are shown: all unless told, never more."""
         _check(n_labels=10 if n_labels is None else n_labels)
         data = self.data if data is None else data
-        n_labels = min(n_labels or len(data.train), len(data.train))
-        return partial(function, _bound(method, inputs, args, options), data=data, n_labels=n_labels, **fixed)
+        return data, min(n_labels or len(data.train), len(data.train))
 
     def _classifier(self, experiment, data, effort, n_labels, batch_size, learning_rate, weight_decay):
         """The experiment with its data and the other settings, which are checked."""
-        _check(batch_size=batch_size, n_labels=10 if n_labels is None else n_labels)
+        _check(batch_size=batch_size)
+        data, n_labels = self._shown(data, n_labels)
         _check_not_negative(effort=effort, learning_rate=learning_rate, weight_decay=weight_decay)
         if not 0 <= (wrong := experiment.keywords["wrong_labels"]) < 1:
             raise ValueError(f"wrong_labels {wrong!r}: use a number from 0 to below 1")
-        data = self.data if data is None else data
-        n_labels = min(n_labels or len(data.train), len(data.train))
         joint = experiment.keywords.get("reconstruction_weight") is not None
         epochs = self.epochs(effort) if joint else self.epochs(effort, n_labels, batch_size, self.budget["min_steps"])
         return partial(
@@ -231,8 +234,8 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     much is spent: "quick" minutes, "full" hours ("smoke", seconds, is for tests and teaches nothing). `dataset` is one
     of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`pictures.from_folder`), or images of
     your own (`pictures.from_arrays`). `seeds` replace the profile's number: how many, or "1000-1009" (`seeds_of`); a
-    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out
-    of range, and says what is allowed.
+    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out of
+    range, and says what is allowed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")

@@ -184,6 +184,19 @@ def committed(of):
     return {(e["id"], e.get("labels", "")): e for e in report["results"] if "above" in e or "claim_" in e["id"]}
 
 
+def left_out(notebook, entries, dataset):
+    """The contrasts that the rules announce for a notebook on a dataset, and its `entries` lack: [(id, n_labels)].
+
+    Counted are the announced numbers of labels, too; "all" is the largest that the entries have, and numbers above it
+    are more than the dataset has.
+    """
+    there = {(entry["id"], entry["n_labels"]) for entry in entries if "above" in entry}
+    most = max((entry["n_labels"] or 0 for entry in entries), default=math.inf)
+    rules = [rule for rule in RULES["contrasts"].get(notebook, ()) if rule.get("dataset", dataset) == dataset]
+    announced = [(rule["id"], most if n == "all" else n) for rule in rules for n in rule.get("n_labels", [None])]
+    return [(id, n) for id, n in announced if (n or 0) <= most and (id, n) not in there]
+
+
 def differing(of, made_with):
     """Where one setting differs from another, in words."""
     others = {key: value for key, value in made_with.items() if of.get(key) != value}
@@ -260,17 +273,18 @@ class Results:
     def claims(self, entries):
         """Record ``claim_a`` and so on, the article's claims, as the primary contrasts among `entries` decide them.
 
-        A claim of which the rules name a contrast that is missing is undecided. Returns [(claim entry, its contrasts
-        with "verdict" and "p" added)].
+        A claim of which the rules name a contrast that is `left_out`, be it at one number of labels, is undecided.
+        Returns [(claim entry, its contrasts with "verdict" and "p" added)].
         """
         primary = [entry for entry in entries if entry.get("primary")]
         judged = [e | {"verdict": v, "p": p} for e, (v, p) in zip(primary, judge(primary), strict=True)]
+        of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
+        lacking = {id for name, of in of_notebooks.items() for id, _ in left_out(name, of, self.made_with["dataset"])}
         found = []
         for letter, claim in RULES["claims"].items():
             parts = [entry for entry in judged if entry["primary"] == letter]
             expected = [r["id"] for of in RULES["contrasts"].values() for r in of if r.get("primary") == letter]
-            complete = {entry["id"] for entry in parts} == set(expected)
-            value = combine([entry["verdict"] for entry in parts]) if complete else "undecided"
+            value = "undecided" if lacking & set(expected) else combine([entry["verdict"] for entry in parts])
             rule = f"by {', '.join(expected)}; p corrected for all {len(judged)} primary contrasts (Holm)"
             entry = self._verdict(f"claim_{letter}", value, claim, rule, shown="claims", headline=letter)
             found.append((entry, parts))

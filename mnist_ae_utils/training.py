@@ -136,6 +136,11 @@ def joint_loss(labelled_images, labels, reconstruction_weight, batch_size):
     return loss
 
 
+def distorted(images, progress):
+    """A `transform` for `train`: each image is distorted anew every time it is seen (`corruptions.distort`)."""
+    return corruptions.distort(images)
+
+
 def tell(epoch, epochs):
     """Call the function in `WATCH`, if there is one; a copy of `train` in a notebook reaches it in a worker too."""
     if (watch := WATCH.get()) is not None:

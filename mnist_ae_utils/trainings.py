@@ -37,9 +37,11 @@ class Trained:
 
 def fit_classifier(model, loss, tensors, splits, **settings):
     """`fit` with the accuracy as score; it is also kept which test images are right."""
-    trained = fit(model, loss, tensors, splits, metrics.accuracy, **settings)
     inputs, labels = splits["test"]
-    trained.right = (metrics.predict(trained.model, inputs) == labels).cpu().numpy()
+    others = {name: split for name, split in splits.items() if name != "test"}
+    trained = fit(model, loss, tensors, others, metrics.accuracy, **settings)
+    right = metrics.predict(trained.model, inputs) == labels
+    trained.scores["test"], trained.right = right.float().mean().item(), right.cpu().numpy()
     return trained
 
 

@@ -1,5 +1,6 @@
 """Intervals, verdicts and the results store, against independent computations."""
 
+import copy
 import json
 
 import numpy as np
@@ -28,7 +29,7 @@ RULES = {
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(results, "RULES", RULES)
+    monkeypatch.setattr(results, "RULES", copy.deepcopy(RULES))
     return Results("01_x", MADE_WITH, tmp_path)
 
 
@@ -186,6 +187,26 @@ def test_only_what_was_announced_is_compared(store):
     assert store.compare("everywhere", [1.0, 1.1], n_labels=100)["labels"] == 100
 
 
+def test_a_contrast_is_left_out_if_it_is_at_one_of_its_numbers_of_labels(store):
+    def left_out(*compared, most):
+        store.entries = []
+        store.add("hybrid.accuracy", 0.9, "fraction", n_labels=most)
+        for id, n_labels in compared:
+            store.compare(id, [1.0, 1.1], n_labels=n_labels)
+        return results.left_out("01_x", store.entries, "mnist")
+
+    rest = ("other", None), ("second", None)
+    whole = ("seen", 100), ("seen", 1000), ("everywhere", 100), ("everywhere", 55_000)
+    assert left_out(*rest, *whole, most=55_000) == []
+    assert left_out(*rest, *whole[1:], most=55_000) == [("seen", 100)]
+    assert left_out(*rest, *whole[:3], most=55_000) == [("everywhere", 55_000)]
+    fewer = ("seen", 100), ("everywhere", 100), ("everywhere", 600)
+    assert left_out(*rest, *fewer, most=600) == [], "a dataset of 600 images has no 1,000 labels"
+    assert left_out(*whole, most=55_000) == [("other", None), ("second", None)]
+    store.rules[1]["dataset"] = "kmnist"
+    assert left_out(*whole, rest[1], most=55_000) == [], "it is announced for other data"
+
+
 def test_claims_are_decided_by_their_primary_contrasts(store):
     up, down = [1.0, 1.01, 0.99, 1.0], [-1.0, -1.01, -0.99, -1.0]
     store.compare("seen", up, n_labels=100)
@@ -193,6 +214,7 @@ def test_claims_are_decided_by_their_primary_contrasts(store):
     found = dict((entry["headline"], (entry["value"], len(parts))) for entry, parts in store.claims(store.entries))
     assert found == {"a": ("supported", 1), "b": ("undecided", 0)}, "what b rests on was not compared"
     store.compare("everywhere", down, n_labels=600)
+    store.compare("everywhere", down, n_labels=100)
     assert store.claims(store.entries)[1][0]["value"] == "undecided", "its second contrast is missing"
     store.compare("second", down)
     (_, _), (claim, parts) = store.claims(store.entries)

@@ -132,11 +132,9 @@ def check_announced(entries, notebook, dataset):
     """Raise ReportError if a notebook's entries leave out a contrast that the rules announce for it on that dataset."""
     from mnist_ae_utils import results
 
-    left = {entry["id"] for entry in entries if "above" in entry}
-    rules = results.RULES["contrasts"].get(notebook, ())
-    announced = {rule["id"] for rule in rules if rule.get("dataset", dataset) == dataset}
-    if missing := sorted(announced - left):
-        raise ReportError(f"{RULES} announces {', '.join(missing)}, which {notebook} does not compare")
+    if missing := results.left_out(notebook, entries, dataset):
+        named = ", ".join(f"{id} with {n} labels" if n else id for id, n in missing)
+        raise ReportError(f"{RULES} announces {named}, which {notebook} does not compare")
 
 
 def check_entries(entries, source):
