@@ -35,7 +35,8 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "joint": _C[8], "MLP on pixels": _C[0], "MLP on PCA codes": "0.45", "MLP on random codes": _C[7],
     "logistic regression": _C[5], "pseudo-labels": _C[1], "whole chain": _C[9], "first student": _C[9],
     "second student": _C[2], "chosen by the first student": _C[2], "M1 + M2": _C[4],
-    "best frozen hybrid": _C[9], "end to end, with distortions": _C[1], "fine-tuned, with distortions": _C[6],
+    "best frozen hybrid": _C[9], "end to end, with distortions": _C[1], "end to end, distortions": _C[1],
+    "end to end, noise": _C[8], "restoring encoder + MLP": _C[4], "fine-tuned, with distortions": _C[6],
     "small CNN, with distortions": _C[5], "spreading, codes": _C[9], "spreading, pixels": _C[1], "restoring AE": _C[9],
     "MLP on codes, variational AE": _VAE, "MLP on codes, plain AE": _C[0],
 }  # fmt: skip
