@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from mnist_ae_utils import corruptions
 
 WATCH = contextvars.ContextVar("watch", default=None)  # called with (epoch, epochs) after each epoch
-RECORDS = 20  # entries in a history at most: with few images an epoch takes less time than its validation
+RECORDS = 20  # entries in a history at most
 
 
 class Diverged(RuntimeError):
@@ -21,7 +21,7 @@ class Diverged(RuntimeError):
 
 @dataclass
 class History:
-    """What a training run left behind, at about `RECORDS` evenly spaced epochs.
+    """What a training run left behind, at evenly spaced epochs: `RECORDS` of them, or fewer if the run is short.
 
     `epoch` counts the epochs passed and `step` the optimizer's steps, `loss` is the mean training loss over the
     minibatches of that epoch, `validation` what the caller's `validate` returned after it, `seconds` the duration of
@@ -147,6 +147,11 @@ def tell(epoch, epochs):
         watch(epoch, epochs)
 
 
+def epochs_between_records(epochs, n_batches):
+    """With few images an epoch takes less time than its validation: 30 steps are between two, but five are kept."""
+    return math.ceil(epochs / min(RECORDS, max(5, epochs * n_batches // 30)))
+
+
 def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, weight_decay=0.0, seed=0, transform=None,
           validate=None):  # fmt: skip
     """Train `model` in place with AdamW and a one-cycle learning rate.
@@ -195,7 +200,7 @@ def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, w
         if not math.isfinite(mean_loss := total.item() / n_batches):
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch}: lower the learning rate")
         tell(epoch, epochs)
-        if epoch % math.ceil(epochs / RECORDS) == 0 or epoch == epochs:
+        if epoch % epochs_between_records(epochs, n_batches) == 0 or epoch == epochs:
             history.epoch.append(epoch)
             history.step.append(epoch * n_batches)
             history.loss.append(mean_loss)

@@ -54,7 +54,8 @@ def test_a_diverging_run_is_reported_with_the_epoch_and_the_cure(digits):
         )
 
 
-def test_the_history_has_a_bounded_number_of_entries_and_ends_with_the_last_epoch(digits):
+@pytest.mark.parametrize(("epochs", "entries"), [(4, 4), (103, 5), (300, 10), (1200, 20)])  # of one step each
+def test_a_history_has_few_entries_where_an_epoch_is_short_and_ends_with_the_last(digits, epochs, entries):
     calls = []
 
     def validate(model):
@@ -64,9 +65,9 @@ def test_the_history_has_a_bounded_number_of_entries_and_ends_with_the_last_epoc
 
     model = models.LinearAutoencoder(2)
     history = training.train(
-        model, training.reconstruction_loss, (digits.train.images[:20],), epochs=103, validate=validate
+        model, training.reconstruction_loss, (digits.train.images[:20],), epochs=epochs, validate=validate
     )
-    assert history.epoch[-1] == 103 and len(history.epoch) <= training.RECORDS + 1
+    assert history.epoch[-1] == epochs and len(history.epoch) == entries
     assert history.validation == calls and len(history.loss) == len(history.epoch)
     assert history.seconds > 0 and not model.training
 
