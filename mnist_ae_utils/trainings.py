@@ -182,10 +182,14 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
 
 @dataclass
 class Read:
-    """What a classifier that is not a network came to: which test images it gets right (n,), and its score by split."""
+    """What a classifier that is not a network came to: which test images it gets right (n,), and its score by split.
+
+    `labels` (n,), of the training images, are what `spread` gave them.
+    """
 
     right: np.ndarray
     scores: dict
+    labels: np.ndarray = None
 
 
 def estimator(inputs, make, data, *, seed, n_labels=None):
@@ -234,7 +238,8 @@ def spread(inputs, data, *, seed, n_labels=None, k=15, alpha=0.99, steps=60):
     for name in ("validation", "test"):
         taken = fitted.classes_[np.asarray(graph[name] @ mass).argmax(1)]
         right[name] = taken == getattr(data, name).labels.cpu().numpy()
-    return Read(right["test"], {name: float(each.mean()) for name, each in right.items()})
+    labels = fitted.classes_[mass.argmax(1)].astype("int8")
+    return Read(right["test"], {name: float(each.mean()) for name, each in right.items()}, labels)
 
 
 def _graph(indices, n):
