@@ -3,8 +3,10 @@
 import math
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
+from from_notebook import definitions
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
@@ -60,6 +62,26 @@ def test_a_best_setting_at_the_edge_of_its_grid_has_more_tried(chapter, monkeypa
     assert best == {1.0: 1.0, 4.0: 4.0, 0.1: 0.25} and at_edge == [0.1]
     assert list(scores.columns) == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
     assert scores.loc[1.0].notna().sum() == 3 and scores.loc[4.0, 4.0] == pytest.approx(0.005)
+
+
+def test_the_grid_of_chapter_3_goes_on_in_both_directions_until_the_choice_lies_inside():
+    of_chapter = definitions(3, "choose", "beyond", "strengths")
+    best = {"none": (0, 0.3), "weight decay": (1.1, 0.03), "dropout": (0.07, 0.001), "input noise": (0.2, 0.01)}
+    tried = {(method, strength, rate) for method, of in of_chapter.strengths.items() for strength in of
+             for rate in (0.003, 0.01, 0.03)}  # fmt: skip
+    for _ in range(9):
+        errors = {}
+        for method, strength, rate in tried:
+            at_strength, at_rate = best[method]
+            far = abs(math.log(rate / at_rate)) + (abs(math.log(strength / at_strength)) if strength else 0)
+            errors[method, strength, rate] = 1 + far
+        errors = pd.Series(errors).rename_axis(["method", "strength", "learning rate"])
+        if not (more := of_chapter.beyond(chosen := of_chapter.choose(errors), tried)):
+            break
+        tried |= set(more)
+    assert chosen["strength"].to_dict() == {"none": 0, "weight decay": 0.9, "dropout": 0.07, "input noise": 0.2}
+    rates = chosen["learning rate"].round(4).to_dict()
+    assert rates == {"none": 0.27, "weight decay": 0.03, "dropout": 0.0009, "input noise": 0.01}
 
 
 def test_the_profile_and_the_data_decide_where_results_go(tmp_path):
