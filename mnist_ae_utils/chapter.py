@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +20,17 @@ from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 # images, and how many strengths of each method it tries. "smoke" is for tests: it teaches nothing.
 PROFILES = {
     "smoke": dict(
-        dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, epochs=2, min_steps=20,
-        umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1, overfit_effort=1, strengths=2,
-        extensions=0,
+        dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, validation_images=500,
+        epochs=2, min_steps=20, umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1,
+        overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(
-        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=6_000, epochs=6, min_steps=100,
-        umap_images=1_000, likelihood_images=1_000, codes_per_image=100, limited_effort=0.75, overfit_effort=1.25,
-        strengths=2, extensions=1,
+        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, validation_images=2_000,
+        epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100, limited_effort=0.5,
+        overfit_effort=0.75, strengths=2, extensions=1,
     ), "full": dict(
-        dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, epochs=12, min_steps=600,
-        umap_images=5_000, likelihood_images=10_000, codes_per_image=500, limited_effort=0.15, overfit_effort=0.5,
-        strengths=3, extensions=3,
+        dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
+        epochs=12, min_steps=600, umap_images=5_000, likelihood_images=10_000, codes_per_image=500, limited_effort=0.15,
+        overfit_effort=0.5, strengths=3, extensions=3,
     ),
 }  # fmt: skip
 CONFIRMATION = 1000  # seeds from here on are run once, by rules written before; development has those from 0 to 9
@@ -244,7 +244,9 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     budget = PROFILES[profile]
     device = choose_device(device)
     loaded = pictures.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
-    loaded = loaded.first(min(budget["train_images"], len(loaded.train)))
+    few = {name: getattr(loaded, name) for name in ("train", "validation")}
+    few = {name: split.first(min(budget[f"{name}_images"], len(split))) for name, split in few.items()}
+    loaded = replace(loaded, **few)
     described = datasets.describe(loaded).splitlines()[0]
     print(f"{described}; {len(loaded.train):,} training images; profile {profile}, {device}")
     if loaded.notice:
