@@ -151,7 +151,8 @@ def umap_embedding(codes, seed=0, n_components=2, min_dist=0.1, neighbors=None):
     known = {"n_neighbors": neighbors[0].shape[1], "precomputed_knn": neighbors}
     with warnings.catch_warnings():  # that with known neighbors it could not embed further points
         warnings.filterwarnings("ignore", "precomputed_knn", UserWarning)
-        reducer = UMAP(n_components=n_components, min_dist=min_dist, random_state=seed, n_jobs=1, **known)
+        # 200 passes over the edges, UMAP's own choice for many points; for up to 10,000 it would make 500
+        reducer = UMAP(n_components=n_components, n_epochs=200, min_dist=min_dist, random_state=seed, n_jobs=1, **known)
         return reducer.fit_transform(codes)
 
 
