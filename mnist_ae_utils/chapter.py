@@ -24,9 +24,9 @@ PROFILES = {
         epochs=2, min_steps=20, umap_images=200, likelihood_images=20, codes_per_image=50, limited_effort=1,
         overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(
-        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=5_000, validation_images=2_000,
-        epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100, limited_effort=0.5,
-        overfit_effort=0.75, strengths=2, extensions=1,
+        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=10_000, validation_images=2_000,
+        epochs=6, min_steps=150, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
+        limited_effort=0.75, overfit_effort=1.25, strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
         epochs=12, min_steps=600, umap_images=5_000, likelihood_images=10_000, codes_per_image=500, limited_effort=0.15,
@@ -173,7 +173,7 @@ class Chapter:
             for name, tried in ((name, sorted(scores.loc[name].dropna().index)) for name in makes):
                 for edge, inner in ((tried[-1], tried[-2]), (tried[0], tried[1])):
                     if best[name] == edge:
-                        beyond = float(f"{edge * edge / inner:.2g}")
+                        beyond = beyond_edge(edge, inner)
                         todo[name, beyond] = makes[name](beyond)
             if not todo:
                 break
@@ -195,6 +195,11 @@ class Chapter:
             for seed, seconds in zip(seeds, outcomes.seconds, strict=True):
                 self.results.training_seconds[key, seed] = seconds
         return found if several is experiments else found[""]
+
+
+def beyond_edge(edge, inner):
+    """The value next to the edge of a grid, outside of it, by the ratio of its last two; to two digits."""
+    return float(f"{edge * edge / inner:.2g}")
 
 
 def _bound(method, function, args, options, complete=False):
@@ -244,9 +249,8 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     budget = PROFILES[profile]
     device = choose_device(device)
     loaded = pictures.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
-    few = {name: getattr(loaded, name) for name in ("train", "validation")}
-    few = {name: split.first(min(budget[f"{name}_images"], len(split))) for name, split in few.items()}
-    loaded = replace(loaded, **few)
+    validation = loaded.validation.first(min(budget["validation_images"], len(loaded.validation)))
+    loaded = replace(loaded.first(min(budget["train_images"], len(loaded.train))), validation=validation)
     described = datasets.describe(loaded).splitlines()[0]
     print(f"{described}; {len(loaded.train):,} training images; profile {profile}, {device}")
     if loaded.notice:
