@@ -21,7 +21,7 @@ from mnist_ae_utils import metrics, results
 sns.set_theme(style="ticks", rc={"axes.grid": True, "grid.alpha": 0.35, "figure.dpi": 90, "axes.titlesize": 12})
 
 DIGIT_COLORS = sns.color_palette("tab10", 10)
-_C, _VAE = sns.color_palette("colorblind", 10), "#7b3294"
+_C, _VAE, _GOLD = sns.color_palette("colorblind", 10), "#7b3294", "#a68a00"  # _C has a yellow, too light for a line
 METHOD_COLORS = {  # a preference: any other name gets a color that is still free in its figure
     # ways to a code, and the classifier on them
     "PCA": "0.45", "linear AE": _C[9], "dense AE": _C[0], "deep AE": _C[3], "convolutional AE, no batch norm": _C[1],
@@ -32,12 +32,13 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "none": "0.25", "weight decay": _C[4], "dropout": _C[5], "input noise": _C[9],  # what regularizes
     # ways to use labels, many and few
     "frozen encoder + MLP": _C[2], "denoising encoder + MLP": _C[9], "fine-tuned": _C[4], "end to end": _C[3],
-    "joint": _C[8], "MLP on pixels": _C[0], "MLP on PCA codes": "0.45", "MLP on random codes": _C[7],
+    "joint": _GOLD, "MLP on pixels": _C[0], "MLP on PCA codes": "0.45", "MLP on random codes": _C[7],
     "logistic regression": _C[5], "pseudo-labels": _C[1], "whole chain": _C[9], "first student": _C[9],
     "second student": _C[2], "chosen by the first student": _C[2], "M1 + M2": _C[4],
     "best frozen hybrid": _C[9], "end to end, with distortions": _C[1], "end to end, distortions": _C[1],
-    "end to end, noise": _C[8], "restoring encoder + MLP": _C[4], "fine-tuned, with distortions": _C[6],
-    "small CNN, with distortions": _C[5], "spreading, codes": _C[9], "spreading, pixels": _C[1], "restoring AE": _C[9],
+    "end to end, noise": _GOLD, "restoring encoder + MLP": _C[4], "fine-tuned, with distortions": _C[6],
+    "small CNN, with distortions": _C[5], "spreading, codes": "#00605a", "spreading, pixels": "#9c755f",
+    "nearest neighbor": _C[6], "SVM on pixels": "0.15", "restoring AE": _C[9],
     "MLP on codes, variational AE": _VAE, "MLP on codes, plain AE": _C[0],
 }  # fmt: skip
 MARKERS = "osD^vPX*<>"
