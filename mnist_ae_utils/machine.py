@@ -1,6 +1,7 @@
 """The machine: where things are kept, the memory that there is, and worker processes that end with their kernel."""
 
 import contextlib
+import ctypes
 import functools
 import os
 import threading
@@ -41,6 +42,12 @@ def end_with(parent):
         os._exit(1)
 
     threading.Thread(target=watch, name=end_with.__name__, daemon=True).start()
+
+
+def give_back_memory():
+    """Give the kernel back what this process has freed, where the C library keeps it and can be asked to (GNU's can)."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # no such function; on Windows not even a library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory(root="/"):

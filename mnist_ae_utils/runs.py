@@ -31,7 +31,8 @@ from mnist_ae_utils.fingerprints import Fingerprints
 from mnist_ae_utils.machine import cache_folder
 
 # Settings of the GNU C library for the workers: what a training step frees is kept for the next one. Otherwise it goes
-# back to the kernel, which clears every page before it gives it out again; convolutions take a quarter longer so.
+# back to the kernel, which clears every page before it gives it out again; convolutions take a quarter longer so. It is
+# given back between runs, because joblib replaces a worker that has grown, and a new one takes seconds to start.
 KEEP_FREED_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
@@ -137,6 +138,7 @@ def _in_worker(folder, overridden, progress, experiment, seed, key, parts):
     """The pickled outcome and seconds of one run; `progress` is the file that tells how far its training is."""
     os.environ["MNIST_AE_CACHE"] = folder  # a worker that was started earlier has that of its time
     with contextlib.ExitStack() as stack:
+        stack.callback(machine.give_back_memory)
         for owner, name, value in overridden:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, value)
