@@ -45,7 +45,7 @@ def end_with(parent):
 
 
 def give_back_memory():
-    """Give the kernel back what this process has freed, where the C library keeps it and can be asked to (GNU's can)."""
+    """Give back what this process has freed, where the C library keeps it and can be asked to (that of GNU can)."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # no such function; on Windows not even a library
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -1,12 +1,14 @@
 """Runs: remembered, never stale, made again when damaged, the same in any process; refused when they make no sense."""
 
 import os
+import platform
 import signal
 import threading
 import time
 import warnings
 from functools import partial
 
+import joblib
 import pandas as pd
 import pytest
 import torch
@@ -147,6 +149,19 @@ def threads(n, *, seed):
 def test_workers_watch_the_process_that_started_them():
     for ((process, names),) in runs.run({n: partial(threads, n) for n in range(2)}, [0]).values():
         assert process == os.getpid() or machine.end_with.__name__ in names
+
+
+def frees(megabytes, n, *, seed):
+    blocks = [bytes(2**14) for _ in range(2**6 * megabytes)]
+    time.sleep(1.1)  # joblib looks once a second how large a worker is
+    return os.getpid() if blocks else 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_a_worker_that_has_freed_much_memory_goes_on():
+    megabytes = (1, 1, 400, 400, 1, 1)  # joblib replaces a worker that is 300 MB larger than after its first run
+    found = runs.run({n: partial(frees, size, n) for n, size in enumerate(megabytes)}, [0])
+    assert len({of.first for of in found.values()}) <= min(len(megabytes), joblib.cpu_count(only_physical_cores=True))
 
 
 def test_an_interrupt_stops_the_workers(digits, cache, monkeypatch):
