@@ -70,6 +70,7 @@ def execute(path, target, parameters, out, start_timeout):
             kernel_manager_class=Kernel, start_timeout=start_timeout, progress_bar=False,
             stdout_file=_log(sys.stdout), stderr_file=_log(sys.stderr),
             coalesce_streams=True,  # one output for all that a progress bar wrote
+            shutdown_kernel="immediate",  # by itself it takes seconds to end its workers, who see that it is gone
             extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
         )  # fmt: skip
     except papermill.PapermillExecutionError as failure:
