@@ -27,7 +27,7 @@ PROFILES = {
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=7_000, validation_images=2_000,
         test_images=5_000, epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
-        limited_effort=0.75, overfit_effort=0.75, strengths=2, extensions=1,
+        limited_effort=0.75, overfit_effort=1, strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
         test_images=10_000, epochs=12, min_steps=600, umap_images=5_000, likelihood_images=10_000, codes_per_image=500,
@@ -254,8 +254,9 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     step = max(1, len(loaded.test) // budget["test_images"])
     test = datasets.Split(loaded.test.images[::step].contiguous(), loaded.test.labels[::step].contiguous())
     loaded = replace(loaded.first(min(budget["train_images"], len(loaded.train))), validation=validation, test=test)
-    described, sizes = datasets.describe(loaded).splitlines()[0], f"{len(loaded.train):,} training, {len(test):,} test"
-    print(f"{described}; {sizes} images; profile {profile}, {device}")
+    described = datasets.describe(loaded).splitlines()[0]
+    sizes = f"{len(loaded.train):,} training and {len(test):,} test images"
+    print(f"{described}; {sizes}; profile {profile}, {device}")
     if loaded.notice:
         display(Markdown(f"> ### {loaded.notice}"))
     seeds = seeds or budget["seeds"]
