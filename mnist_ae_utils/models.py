@@ -95,15 +95,11 @@ class VariationalAutoencoder(nn.Module):
 
     def __init__(self, latent_dim=32, hidden=500):
         super().__init__()
-
-        def layer(n_in):
-            return nn.Linear(n_in, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()
-
-        self.encoder = nn.Sequential(nn.Flatten(), *layer(PIXELS), *layer(hidden), nn.Linear(hidden, latent_dim))
+        layers = normalized_layers(PIXELS, hidden)
+        self.encoder = nn.Sequential(nn.Flatten(), *layers, nn.Linear(hidden, latent_dim))
         self.log_variance = nn.Linear(hidden, latent_dim)
-        self.decoder = nn.Sequential(
-            *layer(latent_dim), *layer(hidden), nn.Linear(hidden, PIXELS), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
-        )
+        layers = normalized_layers(latent_dim, hidden)
+        self.decoder = nn.Sequential(*layers, nn.Linear(hidden, PIXELS), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
         nn.init.constant_(self.log_variance.bias, -3.0)  # narrow at first, so that the decoder hears of the image
 
     def forward(self, images):
@@ -117,6 +113,14 @@ class VariationalAutoencoder(nn.Module):
     def logits(self, codes):
         """Log odds of ink (n, 784) at each pixel: the decoder before its sigmoid."""
         return self.decoder[:-2](codes)
+
+
+def normalized_layers(n_in, hidden):
+    """Two dense layers of `hidden` units, each with batch normalization and ReLU."""
+    layers = []
+    for width in (n_in, hidden):
+        layers += [nn.Linear(width, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+    return layers
 
 
 class MLPClassifier(nn.Sequential):

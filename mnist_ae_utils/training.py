@@ -152,6 +152,27 @@ def epochs_between_records(epochs, n_batches):
     return math.ceil(epochs / min(RECORDS, max(5, epochs * n_batches // 30)))
 
 
+def one_epoch(model, loss, tensors, n_batches, optimizer, schedule, transform=None):
+    """Pass over the tensors once, in random order, a step of the optimizer for each batch: the mean of their losses.
+
+    The arguments are as in `train`; `schedule` counts the steps.
+    """
+    model.train()
+    device = tensors[0].device
+    total = torch.zeros((), device=device)
+    for batch in torch.randperm(len(tensors[0])).to(device).tensor_split(n_batches):
+        inputs, *others = (tensor[batch] for tensor in tensors)
+        if transform is not None:
+            inputs = transform(inputs, schedule.last_epoch / (schedule.total_steps - 1))
+        value = loss(model, inputs, *others)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        total += value.detach()
+    return total.item() / n_batches
+
+
 def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, weight_decay=0.0, seed=0, transform=None,
           validate=None):  # fmt: skip
     """Train `model` in place with AdamW and a one-cycle learning rate.
@@ -174,30 +195,16 @@ def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, w
     validate : ``validate(model)``, with the model in evaluation mode, returns a float for the history.
     """
     torch.manual_seed(seed)
-    device = tensors[0].device
-    if device.type in ("cpu", "cuda") and any(isinstance(module, nn.Conv2d) for module in model.modules()):
+    if tensors[0].device.type in ("cpu", "cuda") and any(isinstance(module, nn.Conv2d) for module in model.modules()):
         model.to(memory_format=torch.channels_last)  # convolutions run faster so
-    n = len(tensors[0])
-    n_batches = math.ceil(n / batch_size)
+    n_batches = math.ceil(len(tensors[0]) / batch_size)
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=epochs * n_batches + 1)
     history, start = History(), time.perf_counter()
     for epoch in range(1, epochs + 1):
-        model.train()
-        order = torch.randperm(n).to(device)
-        total = torch.zeros((), device=device)
-        for step, batch in enumerate(order.tensor_split(n_batches)):
-            inputs, *others = (tensor[batch] for tensor in tensors)
-            if transform is not None:
-                inputs = transform(inputs, (epoch - 1 + step / n_batches) / epochs)
-            value = loss(model, inputs, *others)
-            optimizer.zero_grad()
-            value.backward()
-            optimizer.step()
-            schedule.step()
-            total += value.detach()
-        if not math.isfinite(mean_loss := total.item() / n_batches):
+        mean_loss = one_epoch(model, loss, tensors, n_batches, optimizer, schedule, transform)
+        if not math.isfinite(mean_loss):
             raise Diverged(f"the loss is {mean_loss} in epoch {epoch}: lower the learning rate")
         tell(epoch, epochs)
         if epoch % epochs_between_records(epochs, n_batches) == 0 or epoch == epochs:
@@ -205,8 +212,7 @@ def train(model, loss, tensors, *, epochs, batch_size=128, learning_rate=1e-3, w
             history.step.append(epoch * n_batches)
             history.loss.append(mean_loss)
             if validate is not None:
-                model.eval()
-                history.validation.append(float(validate(model)))
+                history.validation.append(float(validate(model.eval())))
     history.seconds = time.perf_counter() - start
     model.eval()
     return history

@@ -68,13 +68,14 @@ def autoencoder(make, data, *, seed, n_images=None, loss=None, score=None, trans
 
     `make()` returns the network, with the weights it starts from: a class, or a partial of one. `data` is a `Dataset`.
     ``loss(model, images)`` is `training.reconstruction_loss` unless told, ``score(model, images)``
-    `metrics.reconstruction_error`. The rest is as in `training.train`; with no epochs the network stays as it was
-    initialized.
+    `metrics.reconstruction_error`, the one for training images taken on as many as there are for validation. The rest
+    is as in `training.train`; with no epochs the network stays as it was initialized.
     """
     images = data.train.first(n_images or len(data.train)).images
     torch.manual_seed(seed)
     model = make().to(images.device)
-    splits = {"train": (images[:10_000],), "validation": (data.validation.images,), "test": (data.test.images,)}
+    seen, held_out = images[: len(data.validation)], data.validation.images
+    splits = {"train": (seen,), "validation": (held_out,), "test": (data.test.images,)}
     return fit(
         model, loss or training.reconstruction_loss, (images,), splits, score or metrics.reconstruction_error,
         seed=seed, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, weight_decay=weight_decay,
@@ -140,7 +141,7 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
     torch.manual_seed(seed)
     head = (head or models.MLPClassifier)(n_inputs)
     model = nn.Sequential(models.Standardize(n_inputs), head).to(data.test.images.device)
-    model[0].fit(to_inputs(data.train.images[:10_000]))
+    model[0].fit(to_inputs(data.train.images[: len(data.validation)]))  # enough to tell a scale
     tensors = {name: (to_inputs(split.images), split.labels) for name, split in splits.items()}
     return fit_classifier(
         model, loss or training.classification_loss, tensors["train"], tensors, seed=seed, epochs=epochs,
@@ -168,7 +169,7 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
     model = make().to(data.test.images.device)
     if pretrained:
         model.encoder, model.decoder = pretrained.encoder, pretrained.decoder
-        model.classifier[0].fit(metrics.encode(pretrained, data.train.images[:10_000]))
+        model.classifier[0].fit(metrics.encode(pretrained, data.train.images[: len(data.validation)]))
     tensors = {name: (split.images, split.labels) for name, split in splits.items()}
     loss, trained_on = loss or training.classification_loss, tensors["train"]
     if reconstruction_weight is not None:
