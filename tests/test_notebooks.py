@@ -76,6 +76,36 @@ def test_cells_that_show_the_packages_code_hold_its_text(path):
             assert cell.source == expected, f"{cell.source.splitlines()[0]}: run `make cells`"
 
 
+def names(node, context):
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
+
+
+def of_functions(source):
+    """Names that the functions and classes of a cell read and do not give values themselves."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own = {n.arg for n in ast.walk(node) if isinstance(n, ast.arg)}
+            own |= {n.name for n in ast.walk(node) if isinstance(n, ast.FunctionDef)} | names(node, ast.Store)
+            yield from names(node, ast.Load) - own
+
+
+def assigned(source):
+    """Names to which the statements of a cell give values; not what `|=` adds to, nor a comprehension's own."""
+    for node in ast.parse(source).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AugAssign):
+            own = [g.target for n in ast.walk(node) for g in getattr(n, "generators", ())]
+            yield from names(node, ast.Store) - set().union(*(names(target, ast.Store) for target in own))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_function_finds_its_variables_as_they_were_after_all_cells_have_been_run(path):
+    sources = [re.sub(r"^[%!].*", "", cell.source, flags=re.MULTILINE) for cell in code_cells(path)]
+    for number, source in enumerate(sources):
+        later = {name for other in sources[number + 1 :] for name in assigned(other)}
+        changed = sorted(later & set(of_functions(source)))
+        assert not changed, f"{source.splitlines()[0]}: exercises call it at the end"
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_no_notebook_imports_the_report(path):
     code = "\n".join(re.sub(r"^[%!].*", "", cell.source, flags=re.MULTILINE) for cell in code_cells(path))
