@@ -26,7 +26,7 @@ PROFILES = {
         limited_effort=1, overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=6_000, validation_images=2_000,
-        test_images=5_000, epochs=5, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
+        test_images=5_000, epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
         limited_effort=0.75, overfit_effort=1, strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
