@@ -27,7 +27,7 @@ PROFILES = {
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=6_000, validation_images=2_000,
         test_images=5_000, epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
-        limited_effort=0.75, overfit_effort=1, strengths=2, extensions=1,
+        limited_effort=0.75, overfit_effort=1.2, strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
         test_images=10_000, epochs=12, min_steps=600, umap_images=5_000, likelihood_images=10_000, codes_per_image=500,
@@ -42,8 +42,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 class Chapter:
     """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`.
 
-    Sweeps on which a verdict rests take the `sweep_seeds`, those that only explore the `trial_seeds`: as many as the
-    profile says, but no more than `seeds`.
+    Sweeps on which a contrast rests take the `sweep_seeds`, those that only explore the `trial_seeds`: as many as the
+    profile says, but no more than `seeds`. (Those of chapter 2 decide a claim, and take all `seeds` with "full".)
     """
 
     data: datasets.Dataset

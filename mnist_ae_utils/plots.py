@@ -39,8 +39,8 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "end to end, noise": _GOLD, "restoring encoder + MLP": _C[4], "fine-tuned, with distortions": _C[6],
     "small CNN, with distortions": _C[5], "spreading, codes": "#00605a", "spreading, pixels": "#9c755f",
     "nearest neighbor": _C[6], "SVM on pixels": "0.15", "restoring AE": _C[9],
-    "MLP on codes, variational AE": _VAE, "MLP on codes, plain AE": _C[0], "MLP, variational AE": _VAE,
-    "MLP, plain AE": _C[0], "label spreading, variational AE": "#00605a", "label spreading, plain AE": _C[9],
+    "MLP, variational AE": _VAE, "MLP, plain AE": _C[0], "label spreading, variational AE": "#00605a",
+    "label spreading, plain AE": _C[9],
     "M1+M2, random start": _C[3], "M1+M2, head start": _C[2], "real digits": "0.25",
 }  # fmt: skip
 MARKERS = "osD^vPX*<>"

@@ -21,6 +21,8 @@ from torch import nn
 from mnist_ae_utils import data as datasets
 from mnist_ae_utils import metrics, models, runs, training
 
+SCALED_BY = 2_000  # training images, by whose inputs those of a classifier are standardized
+
 
 @dataclass
 class Trained:
@@ -141,7 +143,7 @@ def on_inputs(inputs, data, *, seed, head=None, loss=None, n_labels=None, wrong_
     torch.manual_seed(seed)
     head = (head or models.MLPClassifier)(n_inputs)
     model = nn.Sequential(models.Standardize(n_inputs), head).to(data.test.images.device)
-    model[0].fit(to_inputs(data.train.images[: len(data.validation)]))  # enough to tell a scale
+    model[0].fit(to_inputs(data.train.images[:SCALED_BY]))
     tensors = {name: (to_inputs(split.images), split.labels) for name, split in splits.items()}
     return fit_classifier(
         model, loss or training.classification_loss, tensors["train"], tensors, seed=seed, epochs=epochs,
@@ -169,7 +171,7 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
     model = make().to(data.test.images.device)
     if pretrained:
         model.encoder, model.decoder = pretrained.encoder, pretrained.decoder
-        model.classifier[0].fit(metrics.encode(pretrained, data.train.images[: len(data.validation)]))
+        model.classifier[0].fit(metrics.encode(pretrained, data.train.images[:SCALED_BY]))
     tensors = {name: (split.images, split.labels) for name, split in splits.items()}
     loss, trained_on = loss or training.classification_loss, tensors["train"]
     if reconstruction_weight is not None:
