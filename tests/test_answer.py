@@ -1,4 +1,4 @@
-"""Chapter 8 on made-up results that must be supported, refuted, mixed and undecided, and with chapters missing."""
+"""Chapter 9 on made-up results that must be supported, refuted, mixed and undecided, and with chapters missing."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from mnist_ae_utils import data, results
 
-NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "08_answer.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "09_answer.ipynb"
 CHAPTERS = list(results.RULES["contrasts"])
 ACCURACIES = {"04_hybrid_classification": "hybrid.accuracy", "06_few_labels": "few_labels.accuracy"}
 
@@ -21,14 +21,14 @@ SETTINGS = {"profile": "smoke", "dataset": "mnist-5000", "checksum": data.load("
 def execute(tmp_path):
     """Run the notebook on what lies in `tmp_path`."""
     papermill.execute_notebook(
-        NOTEBOOK, tmp_path / "08.ipynb", {"profile": "smoke", "out": str(tmp_path)}, cwd=NOTEBOOK.parent,
+        NOTEBOOK, tmp_path / "09.ipynb", {"profile": "smoke", "out": str(tmp_path)}, cwd=NOTEBOOK.parent,
         kernel_name="python3", progress_bar=False,
     )  # fmt: skip
 
 
 def outputs(tmp_path):
     """What the cells of the executed notebook show, as text."""
-    return json.dumps([cell.get("outputs") for cell in nbformat.read(tmp_path / "08.ipynb", as_version=4).cells])
+    return json.dumps([cell.get("outputs") for cell in nbformat.read(tmp_path / "09.ipynb", as_version=4).cells])
 
 
 def answer(tmp_path, differences, left_out=()):
@@ -47,7 +47,7 @@ def answer(tmp_path, differences, left_out=()):
                 of_chapter.compare(rule["id"], per_seed, n_labels=55_000 if n == "all" else n)
         of_chapter.save()
     execute(tmp_path)
-    entries = results.read(tmp_path)["08_answer"]
+    entries = results.read(tmp_path)["09_answer"]
     return {entry["id"]: entry for entry in entries}, outputs(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_a_chapter_run_with_other_settings_is_refused_before_anything_is_answere
     refused = r"holds results made with seeds 3 instead of 2 \(04_hybrid_classification.json\)"
     with pytest.raises(papermill.PapermillExecutionError, match=refused):
         execute(tmp_path)
-    assert "98.00%" not in outputs(tmp_path) and not (tmp_path / "results" / "08_answer.json").exists()
+    assert "98.00%" not in outputs(tmp_path) and not (tmp_path / "results" / "09_answer.json").exists()
 
 
 def test_a_damaged_results_file_is_named(tmp_path):

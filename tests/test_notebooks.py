@@ -129,10 +129,10 @@ def test_a_module_imports_only_from_those_before_it():
     assert ", ".join(of_report) in " ".join(report.__doc__.split())
 
 
-def test_all_notebooks_together_hold_less_than_2200_lines_of_code():
+def test_all_notebooks_together_hold_less_than_2500_lines_of_code():
     lines = {path.stem: sum(bool(line.strip()) for cell in code_cells(path) for line in cell.source.splitlines())
              for path in NOTEBOOKS}  # fmt: skip
-    assert sum(lines.values()) < 2200, lines
+    assert sum(lines.values()) < 2500, lines
 
 
 def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
@@ -166,11 +166,11 @@ def test_every_executed_notebook_shows_that_it_did_not_run_on_all_of_mnist(smoke
 
 
 def test_the_answer_finds_what_the_chapters_leave_and_links_to_their_figures(smoke_report):
-    entries = measured.read(smoke_report)["08_answer"]
+    entries = measured.read(smoke_report)["09_answer"]
     claims = {entry["id"]: entry for entry in entries}
     assert all("p " in claims[f"claim_{letter}"]["note"] for letter in "abcdefghi"), "every claim has contrasts"
     html = smoke_report / "html"
-    for page in (html / "index.html", html / "notebooks" / "08_answer.html"):
+    for page in (html / "index.html", html / "notebooks" / "09_answer.html"):
         rows = re.findall(r"<tr[^>]*>.*?</tr>", page.read_text(), re.DOTALL)
         links = [link for row in rows for link in re.findall(r'href="([^"]+\.html#[^"]+)"', row)]
         assert len(links) == 9, page.name
