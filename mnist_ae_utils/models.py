@@ -4,12 +4,19 @@ Every autoencoder has an ``encoder`` (images -> codes), a ``decoder`` (codes -> 
 the one after the other. Images have shape (n, 1, 28, 28) with pixels in [0, 1]; codes have shape (n, latent_dim).
 """
 
+import functools
+import inspect
+import json
+
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mnist_ae_utils import data
+
 PIXELS = 28 * 28
+KEPT = data.PROJECT_ROOT / "reports" / "models"  # networks of the committed report
 
 
 class LinearAutoencoder(nn.Module):
@@ -169,15 +176,34 @@ class Standardize(nn.Module):
 
 
 class EncoderClassifier(nn.Module):
-    """An autoencoder's encoder with a classifier on its codes: images in, logits out."""
+    """An autoencoder's encoder with a classifier: images in, logits out.
 
-    def __init__(self, autoencoder, classifier):
+    The classifier sees the codes, or what so many layers `before` the encoder's end give, flattened.
+    """
+
+    def __init__(self, autoencoder, classifier, before=0):
         super().__init__()
         self.encoder, self.decoder = autoencoder.encoder, autoencoder.decoder
-        self.classifier = classifier
+        self.classifier, self.before = classifier, before
 
     def forward(self, images):
-        return self.classifier(self.encoder(images))
+        return self.classifier(self.encoder[: len(self.encoder) - self.before](images))
+
+
+def encoder_and_mlp(latent_dim=32, channels=(16, 32)):
+    """The convolutional encoder and, on its standardized codes, the article's MLP, in one piece: images in, logits out.
+
+    Untrained; `Standardize` changes nothing until it is fitted to an autoencoder's codes.
+    """
+    mlp = nn.Sequential(Standardize(latent_dim), MLPClassifier(latent_dim))
+    return EncoderClassifier(ConvAutoencoder(latent_dim, channels), mlp)
+
+
+def features_and_mlp(latent_dim=32, channels=(16, 32)):
+    """As `encoder_and_mlp`, but the MLP sees what the encoder's last layer does, the last feature maps."""
+    autoencoder = ConvAutoencoder(latent_dim, channels)
+    n_inputs = autoencoder.encoder[-1].in_features
+    return EncoderClassifier(autoencoder, nn.Sequential(Standardize(n_inputs), MLPClassifier(n_inputs)), before=1)
 
 
 def count_parameters(model):
@@ -201,6 +227,42 @@ def fold_batch_norm(conv, norm):
 def save_weights(model, path):
     """Write a model's weights and buffers to a safetensors file, from which `load_weights` makes the model again."""
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def keep(model, make, path, **stated):
+    """Write a model in half precision, with what makes it and what is `stated` of it: texts, for `load` and `kept`.
+
+    `make` is a class or function of this module, or a partial of one, with settings that JSON knows.
+    """
+    make = functools.partial(make)
+    settings = inspect.signature(make.func).bind_partial(*make.args, **make.keywords).arguments
+    metadata = stated | {"network": make.func.__name__, "settings": json.dumps(settings)}
+    weights = {name: of.half() if of.is_floating_point() else of for name, of in model.state_dict().items()}
+    save_file({name: of.contiguous() for name, of in weights.items()}, path, metadata)
+
+
+def kept(path):
+    """What a file that `keep` wrote states: a dict of texts. ValueError if it is no whole file of that kind."""
+    try:
+        with safe_open(path, "pt") as file:
+            stated = file.metadata() or {}
+        return stated | {"settings": json.loads(stated["settings"]), "network": stated["network"]}
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} holds no network of a report: {error!r}") from None
+
+
+def load(name, folder=KEPT):
+    """A trained network of a report, such as ``load("best_hybrid")``, on the CPU and in evaluation mode.
+
+    ``kept(path)`` says what it is and which figure it reproduces. ValueError if the folder has no such network, or its
+    file is damaged.
+    """
+    path = folder / f"{name}.safetensors"
+    if not path.exists():
+        there = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+        raise ValueError(f"no network {name!r} in {folder}, but {there}")
+    stated = kept(path)
+    return load_weights(functools.partial(globals()[stated["network"]], **stated["settings"]), path)
 
 
 def load_weights(make, path):

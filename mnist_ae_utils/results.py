@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from mnist_ae_utils import data
+from mnist_ae_utils import data, models
 
 # What is compared, and how it is judged: the claims of the article, and by notebook its contrasts.
 RULES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
@@ -269,6 +269,19 @@ class Results:
         stated = {"claim": rule["claim"], "rule": rule["contrast"], "above": rule.get("above", 0.0), "labels": labels}
         stated |= {"matters": rule.get("matters"), "primary": rule.get("primary"), "seeds_planned": rule.get("seeds")}
         return self.add(id, differences, rule["unit"], split=split, n_labels=n_labels, **stated)
+
+    def keep(self, name, model, make, id, *, seed, score, n_labels=None):
+        """Keep a trained network in ``<out>/models/<name>.safetensors``, for `models.load`, and return that path.
+
+        `make` is a class or function of `models`, or a partial of one. The network is that of a `seed` and must
+        reproduce, on all test images, that seed's value of the entry `id` with so many labels, which was measured by
+        the function of `metrics` that is named by `score`: "accuracy", "reconstruction_error" or "elbo".
+        """
+        path = self.out / "models" / f"{name}.safetensors"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        of = {"notebook": self.notebook, "id": id, "n_labels": str(n_labels or ""), "seed": str(seed), "score": score}
+        models.keep(model, make, path, **of)
+        return path
 
     def claims(self, entries):
         """Record ``claim_a`` and so on, the article's claims, as the primary contrasts among `entries` decide them.

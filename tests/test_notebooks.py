@@ -21,7 +21,8 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
     "trainings", "few_labels", "chapter", "plots", "report.folder", "report.kernel", "report.notebooks",
-    "report.collect", "report.pages", "report.book", "report.check", "report.run", "report.command", "__main__",
+    "report.collect", "report.pages", "report.book", "report.check", "report.verify", "report.run", "report.command",
+    "__main__",
 )  # fmt: skip
 
 

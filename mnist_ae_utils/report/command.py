@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   mnist-ae report --dataset fashion-mnist          into reports/quick-fashion-mnist
   mnist-ae report --profile full                   what reports/ holds; takes hours without a GPU
   mnist-ae check                                   whether the parts of the report in reports/ belong together
+  mnist-ae verify                                  whether its networks reproduce its figures: no training
   mnist-ae book                                    render it as a book, reports/html, without running anything
   mnist-ae data --dataset mnist                    fetch and verify MNIST, say where it lies
 """
@@ -88,9 +89,10 @@ def parser():
                         help="folder of the report (default: reports/<profile>, for other data than MNIST "
                         "reports/<profile>-<dataset>; full on MNIST: reports)")  # fmt: skip
     check = command("check", "say whether the parts of a report belong together; exit code 1 if not")
+    verify = command("verify", "say whether the networks of a report reproduce its figures; exit code 1 if not")
     book = command("book", "render a report as a book and open it, without running anything")
     fetch = command("data", "fetch and verify the data, and say where they come from")
-    for sub in (check, book):
+    for sub in (check, verify, book):
         sub.add_argument("--out", type=_folder, metavar="DIR", help="folder of the report (default: reports)")
     for sub in (report, fetch):
         sub.add_argument("--dataset", choices=DATASETS, default="auto",
@@ -162,6 +164,10 @@ def _run_command(options):
         found = check.problems(out or pages.COMMITTED)
         print("\n".join(found) or "results, pages, figures and notebooks belong together")
         return 1 if found else 0
+    if options.command == "verify":
+        from mnist_ae_utils.report import verify
+
+        return 1 if verify.differing(out or pages.COMMITTED) else 0
     if options.command == "book":
         first = run.book_of(out or pages.COMMITTED)
         print(f"book: {first}")

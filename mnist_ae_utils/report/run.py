@@ -10,7 +10,7 @@ import warnings
 from pathlib import Path
 
 from mnist_ae_utils import chapter, data, results
-from mnist_ae_utils.report import book, collect, folder, kernel, notebooks, pages
+from mnist_ae_utils.report import book, collect, folder, kernel, notebooks, pages, verify
 from mnist_ae_utils.report.folder import WORK, ReportError
 
 ROOM = 2**25  # bytes: executed notebooks, figures and book
@@ -91,6 +91,8 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
         (work / "README.md").write_text(pages.page(content), encoding="utf-8")
         if (references := Path(source, notebooks.REFERENCES)).exists():
             shutil.copy(references, work / "notebooks")
+        if (work / "models").exists():
+            (work / "models" / "README.md").write_text(verify.table(work / "models"), encoding="utf-8")
         for name, image in book.tagged_figures(work / "notebooks").items():
             (work / "figures" / name).write_bytes(image)
         folder.publish(out, lambda: update_readme(out))
@@ -147,6 +149,7 @@ def earlier_report(out, header, every):
         replaced = [out / "README.md", out / "results.json"]
         replaced += [out / "notebooks" / name for name in (notebooks.REFERENCES, *(path.name for path in every))]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
+        replaced += (out / "models").glob("*")
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
         folder.refuse_files_of_others(out / "html", folder.files_in(out / "html"))
@@ -174,7 +177,7 @@ def _begin(out, header, earlier, paths, every):
     done = collect.goes_on(unfinished, header, paths)
     parts = {"notebooks": ".ipynb", "results": ".json"}  # an interruption of the lines below may have left one of both
     done = {n: run for n, run in done.items() if all((work / part / (n + end)).exists() for part, end in parts.items())}
-    for left in [path for path in work.rglob("*.*") if path.is_file() and path.stem not in done]:
+    for left in [path for path in work.rglob("*.*") if path.is_file() and verify.chapter_of(path) not in done]:
         if left != work / "results.json":  # as long as it is not written anew, of use after the next interruption
             left.unlink()
     for part in ("notebooks", "results", "figures"):
@@ -185,6 +188,10 @@ def _begin(out, header, earlier, paths, every):
         results.write(work, name, collect.made_with(header), entries[name])
         with contextlib.suppress(FileNotFoundError):  # `check` tells of it
             shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
+    for path in (out / "models").glob("*.safetensors"):
+        if verify.chapter_of(path) in kept:
+            (work / "models").mkdir(exist_ok=True)
+            shutil.copy(path, work / "models")
     speed = out / "results" / "benchmark.json"
     if speed.exists():
         made_with = {key: collect.made_with(header)[key] for key in ("dataset", "checksum")}
