@@ -131,7 +131,7 @@ def test_a_commit_with_changes_is_told_from_one_without():
     header = HEADER | {"notebooks": {name: of_run | {"commit": commit} for name, commit in commits.items()}}
     text = pages.page({"header": header, "results": []})
     assert [re.search(rf"\[{name}\].*`(.*)`", text)[1] for name in commits] == ["012345678", "012345678+", "none"]
-    assert "## Speed" not in text and "09_answer.png" not in text
+    assert "## Speed" not in text and "(figures/" not in text
 
 
 def test_other_data_than_mnist_are_announced():
@@ -181,7 +181,7 @@ def test_the_last_chapters_answer_opens_the_page_and_the_readme():
     results = {"header": HEADER, "results": [entry(), contrast(), claim, answer]}
     text = pages.page(results)
     row = "| c | Two stages are better. | **mixed** | [04](notebooks/04_hybrid.ipynb#a-figure): codes minus pixels |"
-    figure = "(figures/09_answer.png)"
+    figure = f"(figures/{claim['notebook']}.png)"
     assert text.index(figure) < text.index("**Yes, as a hybrid.**") < text.index(row) < text.index("## Results beside")
     assert text.count("Two stages are better.") == text.count("**Yes, as a hybrid.**") == 1
     readme = pages.readme_with("a\n<!-- results:begin -->\nold \\1\n<!-- results:end -->\nb\n", results)
