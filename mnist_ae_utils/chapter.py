@@ -18,23 +18,28 @@ from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 # What each profile spends. Epochs are passes over `train_images` images; an experiment's `effort` multiplies them. Of
 # the test images every k-th is used, so that at least `test_images` are: MNIST's first half is easier than the second.
 # `limited_effort`, `overfit_effort` and `strengths` are chapter 3's: how long it trains on limited data and on all
-# images, and how many strengths of each method it tries. "smoke" is for tests: it teaches nothing.
+# images, and how many strengths of each method it tries. `seeds` are as in `begin`; `failure_seeds` are for chapter 6,
+# which counts how often its first steps fail. "smoke" is for tests: it teaches nothing.
 PROFILES = {
     "smoke": dict(
-        dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=600, validation_images=500,
-        test_images=500, epochs=2, min_steps=20, umap_images=200, likelihood_images=20, codes_per_image=50,
+        dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, failure_seeds=2,
+        train_images=600, validation_images=500, test_images=500, epochs=2, min_steps=20,
+        umap_images=200, likelihood_images=20, codes_per_image=50,
         limited_effort=1, overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(
-        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, train_images=6_000, validation_images=2_000,
-        test_images=5_000, epochs=6, min_steps=100, umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
+        dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, failure_seeds=2,
+        train_images=6_000, validation_images=2_000, test_images=5_000, epochs=6, min_steps=100,
+        umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
         limited_effort=0.75, overfit_effort=1.2, strengths=2, extensions=1,
     ), "full": dict(
-        dataset="auto", seeds=5, sweep_seeds=5, trial_seeds=3, train_images=55_000, validation_images=5_000,
-        test_images=10_000, epochs=12, min_steps=600, umap_images=5_000, likelihood_images=10_000, codes_per_image=500,
+        dataset="auto", seeds="1000-", sweep_seeds=4, trial_seeds=2, failure_seeds=60,
+        train_images=55_000, validation_images=5_000, test_images=10_000, epochs=12, min_steps=600,
+        umap_images=5_000, likelihood_images=10_000, codes_per_image=500,
         limited_effort=0.15, overfit_effort=0.5, strengths=3, extensions=3,
     ),
 }  # fmt: skip
 CONFIRMATION = 1000  # seeds from here on are run once, by rules written before; development has those from 0 to 9
+N_SEEDS = 5  # from a first seed on, where the rules plan no more for a chapter
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -43,7 +48,7 @@ class Chapter:
     """What a notebook works with: its data, its budget, its seeds and its results; made by `begin`.
 
     Sweeps on which a contrast rests take the `sweep_seeds`, those that only explore the `trial_seeds`: as many as the
-    profile says, but no more than `seeds`. (Those of chapter 2 decide a claim, and take all `seeds` with "full".)
+    profile says, but no more than `seeds`.
     """
 
     data: datasets.Dataset
@@ -51,12 +56,13 @@ class Chapter:
     seeds: list
     sweep_seeds: list
     trial_seeds: list
+    failure_seeds: list
     device: str
     results: results.Results
 
     def fingerprint(self):
         """What a run depends on, if one of its functions refers to the chapter: not the results."""
-        return self.data, self.budget, self.seeds, self.sweep_seeds, self.trial_seeds, self.device
+        return self.data, self.budget, self.seeds, self.sweep_seeds, self.trial_seeds, self.failure_seeds, self.device
 
     def autoencoder(self, model, *args, effort=1.0, n_images=None, loss=None, score=None, transform=None,
                     batch_size=128, learning_rate=2e-3, weight_decay=0.0, **options):  # fmt: skip
@@ -239,13 +245,14 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     Results are stored under the name `notebook`, in the folder `out`, else that of `report_folder`. `profile` says how
     much is spent: "quick" minutes, "full" hours ("smoke", seconds, is for tests and teaches nothing). `dataset` is one
     of `data.DATASETS` ("auto" is MNIST if it can be had), a folder of pictures (`pictures.from_folder`), or images of
-    your own (`pictures.from_arrays`). `seeds` replace the profile's number: how many, or "1000-1009" (`seeds_of`); a
-    sweep takes no more than these. `device` is one of DEVICES. Raises ValueError for a parameter out of
-    range, and says what is allowed.
+    your own (`pictures.from_arrays`). `seeds` replace the profile's: how many, or "1000-1009", of which sweeps take the
+    first; or "1000-", from there on as many as the rules plan for the notebook's contrasts. `device` is one of DEVICES.
+    Raises ValueError for a parameter out of range, and says what is allowed.
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r}: use one of {', '.join(name for name in PROFILES if name != 'smoke')}")
-    chosen = seeds_of(PROFILES[profile]["seeds"] if seeds is None else seeds)
+    seeds = PROFILES[profile]["seeds"] if seeds is None else seeds
+    chosen = seeds_of(seeds, max(N_SEEDS, results.planned_seeds(notebook)))
     torch.backends.cudnn.allow_tf32 = False  # the same digits of a convolution on every GPU
     budget = PROFILES[profile]
     device = choose_device(device)
@@ -259,21 +266,27 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     print(f"{described}; {sizes}; profile {profile}, {device}")
     if loaded.notice:
         display(Markdown(f"> ### {loaded.notice}"))
-    seeds = seeds or budget["seeds"]
     made_with = {"profile": profile, "dataset": loaded.name, "checksum": loaded.checksum, "seeds": seeds}
     of_notebook = results.Results(notebook, made_with, out or report_folder(profile, loaded.name, seeds))
     of_notebook.check_folder()  # before hours of work
     fewer = (chosen[: budget[kind]] for kind in ("sweep_seeds", "trial_seeds"))
-    return Chapter(loaded, budget, chosen, *fewer, device, of_notebook)
+    to_fail = seeds_of(seeds, budget["failure_seeds"])
+    return Chapter(loaded, budget, chosen, *fewer, to_fail, device, of_notebook)
 
 
-def seeds_of(seeds):
-    """The list of seeds that `seeds` stand for: 3 for 0, 1 and 2; "1000-1009" for these ten. ValueError for others."""
+def seeds_of(seeds, number=N_SEEDS):
+    """The list of seeds that `seeds` stand for: 3 for 0, 1 and 2; "1000-1009" for these ten; "1000-" for `number` of them.
+
+    ValueError for others.
+    """
     if isinstance(seeds, int) and not isinstance(seeds, bool) and seeds >= 1:
         return list(range(seeds))
-    if isinstance(seeds, str) and (ends := re.fullmatch(r"(\d+)-(\d+)", seeds)) and int(ends[1]) <= int(ends[2]):
-        return list(range(int(ends[1]), int(ends[2]) + 1))
-    raise ValueError(f"seeds {seeds!r}: use a whole number, at least 1, '1000-1009', or None for the profile's number")
+    if isinstance(seeds, str) and (ends := re.fullmatch(r"(\d+)-(\d*)", seeds)):
+        first, last = int(ends[1]), int(ends[2] or int(ends[1]) + number - 1)
+        if first <= last:
+            return list(range(first, last + 1))
+    allowed = "a whole number, at least 1, '1000-1009', '1000-', or None for those of the profile"
+    raise ValueError(f"seeds {seeds!r}: use {allowed}")
 
 
 def report_folder(profile, dataset, seeds=None):

@@ -197,6 +197,11 @@ def left_out(notebook, entries, dataset):
     return [(id, n) for id, n in announced if (n or 0) <= most and (id, n) not in there]
 
 
+def planned_seeds(notebook):
+    """For how many seeds the rules plan a notebook's contrasts: the largest number, 0 if they say nothing."""
+    return max((rule.get("seeds", 0) for rule in RULES["contrasts"].get(notebook, [])), default=0)
+
+
 def differing(of, made_with):
     """Where one setting differs from another, in words."""
     others = {key: value for key, value in made_with.items() if of.get(key) != value}

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 
 from mnist_ae_utils import chapter as chapters
-from mnist_ae_utils import corruptions, data, metrics, models, runs, training, trainings
+from mnist_ae_utils import corruptions, data, metrics, models, results, runs, training, trainings
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +29,9 @@ def test_the_profiles_parameters_and_their_limits():
     assert chapter.data.name == "mnist-5000" and chapter.seeds == chapter.sweep_seeds == [0]
     assert len(chapter.data.train) == chapters.PROFILES["smoke"]["train_images"]
     full = chapters.begin("01_x", "full", "mnist-5000")
-    assert len(full.seeds) == len(full.sweep_seeds) == 5, "verdicts of the full report rest on five seeds"
-    assert len(full.trial_seeds) == 3, "what only explores takes three"
+    assert full.seeds == [*range(1000, 1005)], "the full report is made on seeds that development never saw"
+    assert full.sweep_seeds == full.seeds[:4] and full.trial_seeds == full.seeds[:2], "what only explores takes fewer"
+    assert full.failure_seeds == [*range(1000, 1060)], "none of 59 or more failing bounds a rate below 5%"
     for arguments, allowed in [
         ({"profile": "fast"}, "use one of quick, full"),
         ({"profile": "smoke", "seeds": 0}, "at least 1"),
@@ -44,8 +45,18 @@ def test_the_profiles_parameters_and_their_limits():
 
 def test_seeds_can_be_named_and_sweeps_take_the_first_of_them():
     full = chapters.begin("01_x", "full", "mnist-5000", seeds="1000-1006")
-    assert full.seeds == [*range(1000, 1007)] and full.trial_seeds == [1000, 1001, 1002]
+    assert full.seeds == full.failure_seeds == [*range(1000, 1007)] and full.trial_seeds == [1000, 1001]
     assert full.results.made_with["seeds"] == "1000-1006"
+
+
+def test_from_a_first_seed_on_a_chapter_takes_as_many_as_the_rules_plan_for_it(monkeypatch):
+    planned = {"01_x": [{"seeds": 7}, {"id": "an_estimate"}, {"seeds": 9}], "02_x": [{"seeds": 3}]}
+    monkeypatch.setitem(results.RULES, "contrasts", planned)
+    for seeds, first in (("20-", 20), (None, 1000)):
+        assert chapters.begin("01_x", "full", "mnist-5000", seeds).seeds == [*range(first, first + 9)]
+        assert chapters.begin("02_x", "full", "mnist-5000", seeds).seeds == [*range(first, first + 5)], "five at least"
+    assert chapters.begin("01_x", "full", "mnist-5000", 2).seeds == [0, 1], "a number holds, whatever is planned"
+    assert chapters.begin("01_x", "quick", "mnist-5000").seeds == [0, 1]
 
 
 def test_a_best_setting_at_the_edge_of_its_grid_has_more_tried(chapter, monkeypatch):

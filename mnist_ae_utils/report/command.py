@@ -53,7 +53,7 @@ def _count(most):
 
 def _seeds(text):
     first, dash, last = text.partition("-")
-    if dash and first.isdecimal() and last.isdecimal() and 0 <= int(last) - int(first) < MAX_SEEDS:
+    if dash and first.isdecimal() and (not last or last.isdecimal() and 0 <= int(last) - int(first) < MAX_SEEDS):
         return text
     return _count(MAX_SEEDS)(text)
 
@@ -81,8 +81,8 @@ def parser():
                         help="how much to spend: minutes or hours (default: quick)")  # fmt: skip
     report.add_argument("--only", nargs="+", metavar="NN", help="numbers of the notebooks to run (default: all)")
     report.add_argument("--seeds", type=_seeds, metavar="N",
-                        help=f"how many seeds, 1 to {MAX_SEEDS}, or which, such as 1000-1009 (default: the profile's "
-                        "number)")  # fmt: skip
+                        help=f"how many seeds, 1 to {MAX_SEEDS}; or which, such as 1000-1009; or, such as 1000-, the "
+                        "first, and as many as the rules plan (default: the profile's)")  # fmt: skip
     report.add_argument("--start-timeout", type=_count(86_400), metavar="S", default=300,
                         help="seconds that a kernel may take to start (default: 300)")  # fmt: skip
     report.add_argument("--out", type=_folder, metavar="DIR",

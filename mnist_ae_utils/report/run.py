@@ -52,7 +52,7 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     header = {"profile": profile, **prepare(profile, dataset, seeds, device), **collect.environment()}
     header |= {"notebooks": {}, "failed": []}
     if chapter.seeds_of(header["seeds"])[-1] >= chapter.CONFIRMATION and header["rules"].endswith("changes"):
-        raise ReportError(f"{collect.RULES} has changes: commit them before seeds like {seeds} decide")
+        raise ReportError(f"{collect.RULES} has changes: commit them before seeds like {header['seeds']} decide")
     if out is None:
         out = chapter.report_folder(profile, header["dataset"]["name"], header["seeds"])
         out = pages.COMMITTED if out == chapter.report_folder("full", "mnist") else out
