@@ -275,7 +275,7 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
 
 
 def seeds_of(seeds, number=N_SEEDS):
-    """The list of seeds that `seeds` stand for: 3 for 0, 1 and 2; "1000-1009" for these ten; "1000-" for `number` of them.
+    """The list of seeds that `seeds` stand for: 3 for 0, 1 and 2; "1000-1009" for these ten; "1000-" for `number`.
 
     ValueError for others.
     """
