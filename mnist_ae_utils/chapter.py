@@ -296,6 +296,29 @@ def report_folder(profile, dataset, seeds=None):
     return Path(datasets.PROJECT_ROOT, "reports", name if usual else f"{name}-{seeds}-seeds")
 
 
+def kept_folder(dataset):
+    """Where the full report on a dataset is kept: ``reports`` on MNIST, else ``reports/fashion-mnist`` and so on."""
+    reports = Path(datasets.PROJECT_ROOT, "reports")
+    return reports if dataset == "mnist" else reports / results.slug(dataset)
+
+
+def by_dataset(of):
+    """What there is on several data sets, {name: `results.report`}: of `of`, a notebook's `Results`, then of others.
+
+    The others are reports of the same profile, in their usual folders. Where there is none, or `of` has nothing to
+    compare with them, it is all full reports that are kept; {} if these are on fewer than two data sets, too.
+    """
+
+    def found(folder, own):
+        folders = own | {name: folder(name) for name in datasets.DATASETS[1:] if name not in own}
+        return {name: report for name, path in folders.items() if (report := results.report(path))}
+
+    profile, name = of.made_with["profile"], of.made_with["dataset"]
+    beside = found(kept_folder if profile == "full" else partial(report_folder, profile), {name: of.out})
+    kept = found(kept_folder, {})
+    return beside if name in beside and len(beside) > 1 else kept if len(kept) > 1 else {}
+
+
 def choose_device(device="auto"):
     """The device to train on: "auto" is a GPU where there is one. Raises ValueError for one that is not there."""
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

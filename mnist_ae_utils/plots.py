@@ -420,6 +420,65 @@ def contrast_table(of):
     return pd.DataFrame(rows).style.hide(axis="index")
 
 
+def verdict_table(reports):
+    """The article's claims on several data sets, {name: `results.report`}, a row for each contrast that decides one.
+
+    Each report is judged by itself; whether a verdict holds is asked of that of the first on each of the others.
+    """
+    judged = {name: results.judge_claims(entries, name) for name, (_, entries) in reports.items()}
+    rows = []
+    for letter in results.RULES["claims"]:
+        asked = [(rule, n) for rule in results.deciding(letter) for n in rule.get("n_labels", [""])]
+        for rule, n in asked:
+            of = {name: _judged(claims[letter][1], rule["id"], n) for name, claims in judged.items()}
+            rows.append({"claim": letter, "what is compared": rule["contrast"], "labels": n} | _side_by_side(of))
+        if len(asked) > 1:
+            of = {name: (claims[letter][0], "") for name, claims in judged.items()}
+            rows.append({"claim": letter, "what is compared": "all of the claim", "labels": ""} | _side_by_side(of))
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def _judged(contrasts, id, labels):
+    """The verdict on the contrast of that id and number of labels, and what it rests on."""
+    for entry in contrasts:
+        if (entry["id"], entry["labels"]) == (id, labels):
+            return entry["verdict"], f": {results.difference_text(entry)}, {len(entry['per_seed'])} seeds"
+    return "undecided", ": not measured"
+
+
+def _side_by_side(of):
+    """Columns of `verdict_table` for verdicts and what they rest on, by name, and whether the first holds elsewhere."""
+    (first, (verdict, rest)), *others = of.items()
+    row = {first: verdict + rest}
+    for name, (there, rest) in others:
+        row |= {name: there + rest, f"holds on {name}": results.holds(verdict, there)}
+    return row
+
+
+def headline_table(reports):
+    """The figures that reports, {name: `results.report`}, show on their first pages: mean and 95% interval in each."""
+    cells, titles = {}, {}
+    for name, (_, entries) in reports.items():
+        most = max((entry["n_labels"] or 0 for entry in entries), default=0)
+        for entry in (entry for entry in entries if entry["split"] == "test" and "claim" not in entry):
+            n = entry["n_labels"]
+            key = entry["id"], "" if not n else "all" if n == most else f"{n:,}"
+            cells[key, name] = _mean_text(entry)
+            if entry.get("shown") == "results":
+                unit = "%" if entry["unit"] == "fraction" else entry["unit"]
+                titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": unit})
+    rows = [row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items()]
+    return pd.DataFrame(rows).style.hide(axis="index")
+
+
+def _mean_text(entry):
+    if entry["value"] is None:
+        return "diverged"
+    scale = 100 if entry["unit"] == "fraction" else 1
+    mean, *ends = (f"{scale * number:.2f}" for number in (entry["value"], *(entry["ci"] or ())))
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
+
+
 def effects(contrasts, title=None):
     """Contrasts as `Results.claims` gives them, one row each on its own scale: mean, interval, threshold, verdict.
 

@@ -105,6 +105,35 @@ def combine(verdicts):
     return decided.pop() if decided and "undecided" not in verdicts else "undecided"
 
 
+def judge_claims(entries, dataset):
+    """The article's claims as the primary contrasts among a report's `entries` decide them, all judged as one family.
+
+    A claim of which the rules name a contrast that is `left_out`, be it at one number of labels, is undecided.
+    Returns {letter: (verdict, its contrasts with "verdict" and "p" added)}.
+    """
+    primary = [entry for entry in entries if entry.get("primary")]
+    judged = [e | {"verdict": v, "p": p} for e, (v, p) in zip(primary, judge(primary), strict=True)]
+    of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
+    lacking = {id for name, of in of_notebooks.items() for id, _ in left_out(name, of, dataset)}
+    found = {}
+    for letter in RULES["claims"]:
+        parts = [entry for entry in judged if entry["primary"] == letter]
+        lacks = lacking & {rule["id"] for rule in deciding(letter)}
+        value = "undecided" if lacks else combine([entry["verdict"] for entry in parts])
+        found[letter] = value, parts
+    return found
+
+
+def deciding(letter):
+    """The rules of the primary contrasts that decide a claim."""
+    return [rule for of in RULES["contrasts"].values() for rule in of if rule.get("primary") == letter]
+
+
+def holds(verdict, elsewhere):
+    """Whether a verdict is the same on other data: "yes", "no", or "undecided" where one of the two is."""
+    return "undecided" if "undecided" in (verdict, elsewhere) else "yes" if verdict == elsewhere else "no"
+
+
 def seeds_needed(differences, above=0.0, level=0.05, power=0.9):
     """How many seeds a two-sided t test at `level` needs if mean and spread of the differences are what they seem.
 
@@ -150,6 +179,19 @@ def read(out):
     ValueError for a file that is damaged; it says which notebook to run again.
     """
     return {path.stem: load(path)["results"] for path in sorted(Path(out, "results").glob("[0-9]*.json"))}
+
+
+def report(out):
+    """What the notebooks that left results under ``<out>/results`` were made with, and all their entries.
+
+    None if no primary contrast is there, or one that was judged by another threshold or margin than today's rules.
+    """
+    chapters = [load(path) for path in sorted(Path(out, "results").glob("[0-9]*.json"))]
+    entries = [entry for chapter in chapters for entry in chapter["results"]]
+    stated = {(e["id"], e["primary"], e["above"], e.get("matters")) for e in entries if e.get("primary")}
+    rules = [rule for of in RULES["contrasts"].values() for rule in of]
+    allowed = {(rule["id"], rule.get("primary"), rule.get("above", 0.0), rule.get("matters")) for rule in rules}
+    return (chapters[0]["made_with"], entries) if stated and stated <= allowed else None
 
 
 def load(path):
@@ -288,24 +330,22 @@ class Results:
         models.keep(model, make, path, **of)
         return path
 
-    def claims(self, entries):
-        """Record ``claim_a`` and so on, the article's claims, as the primary contrasts among `entries` decide them.
+    def claims(self, entries, made_with=None):
+        """Record ``claim_a`` and so on, the article's claims, with their verdicts by `judge_claims` on `entries`.
 
-        A claim of which the rules name a contrast that is `left_out`, be it at one number of labels, is undecided.
+        Of the `report` on other data that was `made_with` what that says, they are ``claim_a.fashion-mnist`` and so on.
         Returns [(claim entry, its contrasts with "verdict" and "p" added)].
         """
-        primary = [entry for entry in entries if entry.get("primary")]
-        judged = [e | {"verdict": v, "p": p} for e, (v, p) in zip(primary, judge(primary), strict=True)]
-        of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
-        lacking = {id for name, of in of_notebooks.items() for id, _ in left_out(name, of, self.made_with["dataset"])}
+        dataset = (made_with or self.made_with)["dataset"]
+        judged = judge_claims(entries, dataset)
+        m = sum(len(parts) for _, parts in judged.values())
         found = []
-        for letter, claim in RULES["claims"].items():
-            parts = [entry for entry in judged if entry["primary"] == letter]
-            expected = [r["id"] for of in RULES["contrasts"].values() for r in of if r.get("primary") == letter]
-            value = "undecided" if lacking & set(expected) else combine([entry["verdict"] for entry in parts])
-            rule = f"by {', '.join(expected)}; p corrected for all {len(judged)} primary contrasts (Holm)"
-            entry = self._verdict(f"claim_{letter}", value, claim, rule, shown="claims", headline=letter)
-            found.append((entry, parts))
+        for letter, (value, parts) in judged.items():
+            ids = ", ".join(rule["id"] for rule in deciding(letter))
+            rule = f"by {ids}; p corrected for all {m} primary contrasts on {dataset} (Holm)"
+            id, shown = (f"claim_{letter}.{slug(dataset)}", "elsewhere") if made_with else (f"claim_{letter}", "claims")
+            stated = {"dataset": dataset, "shown": shown, "headline": letter}
+            found.append((self._verdict(id, value, RULES["claims"][letter], rule, **stated), parts))
         return found
 
     def answer(self, text, value):

@@ -99,6 +99,7 @@ def test_the_profile_and_the_data_decide_where_results_go(tmp_path):
     reports = data.PROJECT_ROOT / "reports"
     assert chapters.begin("01_x", "smoke").results.out == reports / "smoke-mnist-5000"
     assert chapters.report_folder("quick", "mnist") == reports / "quick"
+    assert chapters.kept_folder("mnist") == reports and chapters.kept_folder("kmnist") == reports / "kmnist"
     assert chapters.begin("01_x", "smoke", out=tmp_path).results.out == tmp_path, "`out` alone overrides"
 
 

@@ -12,7 +12,7 @@ import pytest
 from nbformat.v4 import new_code_cell
 from stub_notebooks import SETTING, contents, contrast, entry, execute_at_once, made_with, verdict, write_notebook
 
-from mnist_ae_utils import data
+from mnist_ae_utils import chapter, data
 from mnist_ae_utils import results as measured
 from mnist_ae_utils.report import book, check, collect, folder, kernel, notebooks, pages, run
 
@@ -423,7 +423,8 @@ def test_schema_knows_contrasts_verdicts_twins_and_divergence():
         ("quick", "mnist", 3, "reports/quick-3-seeds"),
         ("full", "mnist", "1000-", "reports"),
         ("full", "mnist", 2, "reports/full-2-seeds"),
-        ("full", "fashion-mnist", "1000-", "reports/full-fashion-mnist"),
+        ("full", "fashion-mnist", "1000-", "reports/fashion-mnist"),
+        ("full", "fashion-mnist", 3, "reports/full-fashion-mnist-3-seeds"),
         ("smoke", "mnist-5000", 2, "reports/smoke-mnist-5000"),
     ],
 )
@@ -565,6 +566,15 @@ def test_a_long_line_is_scrubbed_at_once(line, tmp_path):
 # -------------------------------------------------------------------------------------------- the committed report
 def test_the_committed_report_belongs_together():
     assert check.problems(pages.COMMITTED) == []
+
+
+@pytest.mark.parametrize("dataset", data.TORCHVISION.keys() - {"mnist"})
+def test_a_committed_report_on_other_data_belongs_together(dataset):
+    """But for the executed notebooks, their figures and networks: the repository does not keep the notebooks."""
+    if not (out := chapter.kept_folder(dataset)).exists():
+        pytest.skip("there is none")
+    not_kept = ("notebooks/", "figures/", "models/")
+    assert [problem for problem in check.problems(out) if not problem.startswith(not_kept)] == []
 
 
 def test_every_picture_and_link_of_the_readme_exists():

@@ -87,7 +87,7 @@ def parser():
                         help="seconds that a kernel may take to start (default: 300)")  # fmt: skip
     report.add_argument("--out", type=_folder, metavar="DIR",
                         help="folder of the report (default: reports/<profile>, for other data than MNIST "
-                        "reports/<profile>-<dataset>; full on MNIST: reports)")  # fmt: skip
+                        "reports/<profile>-<dataset>; full: reports, or reports/<dataset>)")  # fmt: skip
     check = command("check", "say whether the parts of a report belong together; exit code 1 if not")
     verify = command("verify", "say whether the networks of a report reproduce its figures; exit code 1 if not")
     book = command("book", "render a report as a book and open it, without running anything")

@@ -9,6 +9,7 @@ from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
+from mnist_ae_utils.results import holds
 
 # Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
 BEFORE_THE_RULES = (
@@ -84,15 +85,17 @@ _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
-_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, rules)}
-
+_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, rules, holds)}
 
 
 def page(results):
     """The first page as Markdown, from the content of ``results.json`` and nothing else."""
     entries = [{"note": "", "shown": None} | entry for entry in results["results"]]
     shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
-    facts = {"header": results["header"], "shown": shown}
+    elsewhere = {}  # by data set and claim
+    for entry in shown["elsewhere"]:
+        elsewhere.setdefault(entry["dataset"], {})[entry["headline"]] = entry
+    facts = {"header": results["header"], "shown": shown, "elsewhere": elsewhere}
     text = _TEMPLATES.get_template("page.md.j2").render(facts, notice=notice(results), answer=answer(results))
     return re.sub(r"\n{3,}", "\n\n", text)
 

@@ -28,7 +28,7 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     dataset, seeds, device
         As in `chapter.begin`.
     out : path, optional
-        Folder of the report: that of `chapter.report_folder`, but ``reports/`` for the full profile on MNIST, unless
+        Folder of the report: that of `chapter.report_folder`, but for the full profile `chapter.kept_folder`, unless
         told. It must be new, empty, or hold a report made with the same profile, seeds and data.
     source : path
         Folder of the notebooks.
@@ -54,8 +54,9 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     if chapter.seeds_of(header["seeds"])[-1] >= chapter.CONFIRMATION and header["rules"].endswith("changes"):
         raise ReportError(f"{collect.RULES} has changes: commit them before seeds like {header['seeds']} decide")
     if out is None:
-        out = chapter.report_folder(profile, header["dataset"]["name"], header["seeds"])
-        out = pages.COMMITTED if out == chapter.report_folder("full", "mnist") else out
+        name = header["dataset"]["name"]
+        out = chapter.report_folder(profile, name, header["seeds"])
+        out = chapter.kept_folder(name) if out == chapter.report_folder("full", name) else out
     out = Path(out).resolve()
     work = out / WORK
     parameters = {"profile": profile, "dataset": header["dataset"]["name"], "seeds": seeds, "device": device}
