@@ -140,6 +140,10 @@ def test_other_data_than_mnist_are_announced():
     assert "> **THIS IS NOT MNIST: digits**\n" in pages.page({"header": header, "results": []})
     header["dataset"] |= {"notice": "", "name": "kmnist"}
     assert "THIS IS NOT MNIST but kmnist" in pages.page({"header": header, "results": []})
+    assert "The repository keeps" not in pages.page({"header": header, "results": []})
+    header["profile"] = "full"
+    text = pages.page({"header": header, "results": []})
+    assert "The repository keeps" in text and "--dataset kmnist --seeds 2 --out reports/kmnist\n```" in text
 
 
 @pytest.mark.parametrize("seeds, says", [
