@@ -34,7 +34,7 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "frozen encoder + MLP": _C[2], "denoising encoder + MLP": _C[9], "fine-tuned": _C[4], "end to end": _C[3],
     "joint": _GOLD, "MLP on pixels": _C[0], "MLP on PCA codes": "0.45", "MLP on random codes": _C[7],
     "logistic regression": _C[5], "pseudo-labels": _C[1], "whole chain": _C[9], "first student": _C[9],
-    "second student": _C[2], "chosen by the first student": _C[2], "M1 + M2": _C[4],
+    "second student": _C[2], "third student": _C[3], "chosen by the second student": _C[3], "M1 + M2": _C[4],
     "best frozen hybrid": _C[9], "end to end, with distortions": _C[1], "end to end, distortions": _C[1],
     "end to end, noise": _GOLD, "restoring encoder + MLP": _C[4], "fine-tuned, with distortions": _C[6],
     "small CNN, with distortions": _C[5], "spreading, codes": "#00605a", "spreading, pixels": "#9c755f",
