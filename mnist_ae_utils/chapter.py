@@ -191,6 +191,19 @@ class Chapter:
         """Show what the chapter found: sentences made of its results, so that they change when those do."""
         display(Markdown("\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))))
 
+    def keep(self, name, experiment, make, id, *, score, n_labels=None, n_seeds=None):
+        """Keep the network of an experiment that was run and recorded: see `Results.keep`.
+
+        It is that of the first seed which did not diverge. A classifier on codes or feature maps is kept with the
+        encoder, in one piece. Of a headline that rests on all seeds, up to `n_seeds` are kept, named by their seed too.
+        """
+        measured = zip(self.seeds, self.results.entry(id, n_labels)["per_seed"], strict=False)  # a sweep has fewer
+        finished = [seed for seed, value in measured if value is not None]
+        for seed in finished[: n_seeds or 1]:
+            network = trainings.in_one_piece(experiment, seed)
+            of_seed = {"seed": seed, "score": score, "n_labels": n_labels}
+            self.results.keep(f"{name}_{seed}" if n_seeds else name, network, make, id, **of_seed)
+
     def run(self, experiments, seeds=None):
         """`runs.run` with the chapter's device and, unless told, its seeds; `runs.Outcomes` for a single experiment."""
         seeds = self.seeds if seeds is None else seeds
@@ -258,8 +271,7 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     device = choose_device(device)
     loaded = pictures.load(budget["dataset"] if isinstance(dataset, str) and dataset == "auto" else dataset, device)
     validation = loaded.validation.first(min(budget["validation_images"], len(loaded.validation)))
-    step = max(1, len(loaded.test) // budget["test_images"])
-    test = datasets.Split(loaded.test.images[::step].contiguous(), loaded.test.labels[::step].contiguous())
+    test = part_of_test(loaded.test, profile)
     loaded = replace(loaded.first(min(budget["train_images"], len(loaded.train))), validation=validation, test=test)
     described = datasets.describe(loaded).splitlines()[0]
     sizes = f"{len(loaded.train):,} training and {len(test):,} test images"
@@ -272,6 +284,12 @@ def begin(notebook, profile="quick", dataset="auto", seeds=None, device="auto", 
     fewer = (chosen[: budget[kind]] for kind in ("sweep_seeds", "trial_seeds"))
     to_fail = seeds_of(seeds, budget["failure_seeds"])
     return Chapter(loaded, budget, chosen, *fewer, to_fail, device, of_notebook)
+
+
+def part_of_test(test, profile):
+    """The test images that a profile uses, every k-th of the split: a `Split`."""
+    step = max(1, len(test) // PROFILES[profile]["test_images"])
+    return datasets.Split(test.images[::step].contiguous(), test.labels[::step].contiguous())
 
 
 def seeds_of(seeds, number=N_SEEDS):

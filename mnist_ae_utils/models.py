@@ -7,6 +7,7 @@ the one after the other. Images have shape (n, 1, 28, 28) with pixels in [0, 1];
 import functools
 import inspect
 import json
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -230,36 +231,63 @@ def save_weights(model, path):
 
 
 def keep(model, make, path, **stated):
-    """Write a model in half precision, with what makes it and what is `stated` of it: texts, for `load` and `kept`.
+    """Write a trained model in half precision, with what makes it and what is `stated` of it, for `load` and `kept`.
 
-    `make` is a class or function of this module, or a partial of one, with settings that JSON knows.
+    `make` is a class or function of this module, or a partial of one; its settings and what is stated are values that
+    JSON knows. The file is there whole or not at all, and the same each time. ValueError if this module has nothing of
+    that name, or what makes another network, as when a notebook changed its class.
     """
     make = functools.partial(make)
-    settings = inspect.signature(make.func).bind_partial(*make.args, **make.keywords).arguments
-    metadata = stated | {"network": make.func.__name__, "settings": json.dumps(settings)}
-    weights = {name: of.half() if of.is_floating_point() else of for name, of in model.state_dict().items()}
-    save_file({name: of.contiguous() for name, of in weights.items()}, path, metadata)
+    given = inspect.signature(make.func).bind_partial(*make.args, **make.keywords)
+    given.apply_defaults()  # of today, or of the notebook
+    stated |= {"network": make.func.__name__, "settings": given.arguments}
+    weights = {name: of.cpu().contiguous() for name, of in model.state_dict().items()}
+    if stated["network"] not in globals():
+        raise ValueError(f"mnist_ae_utils.models has no {stated['network']}")
+    if not _makes(stated, weights, model):
+        raise ValueError(f"{stated['network']} of mnist_ae_utils.models makes another network")
+    weights = {name: of.half() if of.is_floating_point() else of for name, of in weights.items()}
+    part = path.with_suffix(".part")
+    save_file(weights, part, {"kept": json.dumps(stated)})  # under one key: of several, the order changes
+    part.replace(path)
+
+
+def _makes(stated, weights, model):
+    """Whether the network that is `stated`, with these weights, computes what the model does."""
+    images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    device = next((weight.device for weight in model.parameters()), "cpu")
+    try:
+        with torch.random.fork_rng(devices=[]):  # the weights that it starts with are drawn, and replaced
+            network = globals()[stated["network"]](**stated["settings"])
+        network.load_state_dict(weights)
+        with torch.inference_mode():
+            found, expected = network.eval()(images), model.eval()(images.to(device)).cpu()
+    except (TypeError, RuntimeError):  # other settings; other weights, or shapes
+        return False
+    return found.shape == expected.shape and torch.allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def kept(path):
-    """What a file that `keep` wrote states: a dict of texts. ValueError if it is no whole file of that kind."""
+    """What a file that `keep` wrote states, as a dict. ValueError if it is no whole file of that kind."""
     try:
         with safe_open(path, "pt") as file:
-            stated = file.metadata() or {}
-        return stated | {"settings": json.loads(stated["settings"]), "network": stated["network"]}
-    except (SafetensorError, KeyError, ValueError) as error:
+            stated = json.loads(file.metadata()["kept"])
+        if not callable(globals().get(stated["network"])):
+            raise ValueError(f"there is no {stated['network']}")
+        return stated
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no network of a report: {error!r}") from None
 
 
 def load(name, folder=KEPT):
-    """A trained network of a report, such as ``load("best_hybrid")``, on the CPU and in evaluation mode.
+    """A trained network of a report, such as ``load("hybrid")``, on the CPU and in evaluation mode.
 
     ``kept(path)`` says what it is and which figure it reproduces. ValueError if the folder has no such network, or its
     file is damaged.
     """
-    path = folder / f"{name}.safetensors"
+    path = Path(folder, f"{name}.safetensors")
     if not path.exists():
-        there = ", ".join(sorted(file.stem for file in folder.glob("*.safetensors"))) or "none"
+        there = ", ".join(sorted(file.stem for file in path.parent.glob("*.safetensors"))) or "none"
         raise ValueError(f"no network {name!r} in {folder}, but {there}")
     stated = kept(path)
     return load_weights(functools.partial(globals()[stated["network"]], **stated["settings"]), path)

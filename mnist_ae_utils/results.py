@@ -321,14 +321,31 @@ class Results:
         """Keep a trained network in ``<out>/models/<name>.safetensors``, for `models.load`, and return that path.
 
         `make` is a class or function of `models`, or a partial of one. The network is that of a `seed` and must
-        reproduce, on all test images, that seed's value of the entry `id` with so many labels, which was measured by
-        the function of `metrics` that is named by `score`: "accuracy", "reconstruction_error" or "elbo".
+        reproduce, on the chapter's test images, that seed's value of the entry `id` with so many labels, which was
+        measured by the function of `metrics` that is named by `score`: "accuracy", "reconstruction_error" or "elbo".
+
+        Where `models` makes another network, because a cell of the notebook changed its class, nothing is kept, and
+        it is said; then None is returned. ValueError if there is no such entry.
         """
+        self.entry(id, n_labels)
         path = self.out / "models" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        of = {"notebook": self.notebook, "id": id, "n_labels": str(n_labels or ""), "seed": str(seed), "score": score}
-        models.keep(model, make, path, **of)
+        path.unlink(missing_ok=True)  # that of an earlier run must not pass for this one
+        of = {"notebook": self.notebook, "id": id, "n_labels": n_labels, "seed": seed, "score": score}
+        try:
+            models.keep(model, make, path, **of)
+        except ValueError as error:
+            print(f"{name} is not kept with the results: {error}")
+            return None
         return path
+
+    def entry(self, id, n_labels=None):
+        """The entry of the test set that has this `id` and number of labels; ValueError if there is none."""
+        for entry in self.entries:
+            if (entry["id"], entry["split"], entry["n_labels"]) == (id, "test", n_labels):
+                return entry
+        labels = f" with {n_labels} labels" if n_labels else ""
+        raise ValueError(f"{self.notebook} recorded no {id!r}{labels} on the test set: add it first")
 
     def claims(self, entries, made_with=None):
         """Record ``claim_a`` and so on, the article's claims, with their verdicts by `judge_claims` on `entries`.

@@ -183,6 +183,16 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
     )  # fmt: skip
 
 
+def in_one_piece(experiment, seed):
+    """The network that an experiment trained; a classifier on `codes` or `features` with the encoder: images in."""
+    model = runs.recall(experiment, seed).model
+    inputs = experiment.args[0] if experiment.func is on_inputs else None
+    if getattr(inputs, "func", None) not in (codes, features):
+        return model
+    encoder = runs.recall(inputs.keywords["autoencoder"], seed).model
+    return models.EncoderClassifier(encoder, model, before=int(inputs.func is features))
+
+
 @dataclass
 class Read:
     """What a classifier that is not a network came to: which test images it gets right (n,), and its score by split.
