@@ -24,6 +24,16 @@ left = {{"made_with": made_with | {other}, "results": {entries}}}
 Path(out, "results").mkdir(parents=True, exist_ok=True)
 Path(out, "results", "{name}.json").write_text(json.dumps(left))"""
 
+# A cell that keeps a network, of weights that its `seed` draws. What it states is of no account here.
+KEEP = """import torch
+from functools import partial
+from mnist_ae_utils import models, results
+left = results.Results("{notebook}", {{"dataset": "mnist"}}, out)
+left.add("linear.reconstruction_error", [1.0], "squared error per image")
+torch.manual_seed({seed})
+left.keep("{name}", models.LinearAutoencoder(2), partial(models.LinearAutoencoder, 2), "linear.reconstruction_error",
+          seed={seed}, score="reconstruction_error")"""
+
 SETTING = {
     "seeds": 2,
     "dataset": {"name": "mnist", "source": "IDX files in data/MNIST/raw", "checksum": "abc123", "notice": ""},

@@ -11,7 +11,7 @@ import time
 
 import nbformat
 import pytest
-from stub_notebooks import SETTING, contents, entry, execute_at_once, write_notebook
+from stub_notebooks import KEEP, SETTING, contents, entry, execute_at_once, write_notebook
 
 from mnist_ae_utils.report import book, check, collect, folder, notebooks, run
 
@@ -52,6 +52,8 @@ SOMEBODYS = [
     {"results.json": '{"header": {}, "results": []}'},
     {"results/01_a.json": "mine"},
     {"results/07_other.json": '{"made_with": {"profile": "full"}, "results": []}'},
+    {"models/mine.bin": "mine"},
+    {"models/mine.safetensors": "mine"},
     {".git/config": "mine"},
 ]
 
@@ -282,7 +284,7 @@ def test_a_disk_without_room_is_told_before_anything_is_run(tmp_path, source, mo
 
     monkeypatch.setattr(run.tempfile, "TemporaryFile", lambda dir: Full())
     monkeypatch.setattr(notebooks, "execute", None)
-    with pytest.raises(folder.ReportError, match="out: No space left on device: 32 MiB are needed there"):
+    with pytest.raises(folder.ReportError, match="out: No space left on device: 64 MiB are needed there"):
         make(tmp_path)
 
 
@@ -316,6 +318,97 @@ def test_no_process_of_a_report_outlives_it(tmp_path, number):
     if number != signal.SIGKILL:
         last = (tmp_path / "log").read_text().rstrip().splitlines()[-1]
         assert last.startswith("interrupted: the same command goes on")
+
+
+# ------------------------------------------------------------------------------------------------- its networks
+def keeps(tmp_path, notebook, name, seed=0):
+    """Write a stub notebook that keeps a network under that name."""
+    cell = KEEP.format(notebook=notebook, name=name, seed=seed)
+    write_notebook(tmp_path / "notebooks", notebook, [cell], entries=[entry(notebook=notebook)])
+
+
+def networks(out):
+    """{name: bytes} of a report's networks; those that its table names are the same."""
+    lines = (out / "models" / "README.md").read_text().splitlines()
+    found = {path.stem: path.read_bytes() for path in (out / "models").glob("*.safetensors")}
+    assert [line.split(" | ")[0].strip("| ") for line in lines[6:]] == sorted(found)
+    return found
+
+
+def test_networks_stay_with_the_chapter_that_kept_them(tmp_path):
+    keeps(tmp_path, "01_a", "first")
+    keeps(tmp_path, "02_b", "second")
+    out = make(tmp_path)
+    before = networks(out)
+    assert sorted(before) == ["first", "second"] and check.problems(out) == []
+    again = make(tmp_path, out=tmp_path / "again")
+    assert networks(again) == before, "the same bytes"
+    keeps(tmp_path, "01_a", "unseen", seed=1)
+    keeps(tmp_path, "02_b", "third", seed=1)
+    make(tmp_path, only=["02"])
+    assert networks(out).keys() == {"first", "third"} and networks(out)["first"] == before["first"]
+    assert check.problems(out) == []
+    (tmp_path / "notebooks" / "02_b.ipynb").unlink()
+    make(tmp_path, only=["01"])
+    assert networks(out).keys() == {"unseen"} and check.problems(out) == []
+
+
+def test_networks_of_a_chapter_that_was_interrupted_are_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(collect, "commit", lambda: "abc")
+    keeps(tmp_path, "01_a", "first")
+    keeps(tmp_path, "02_b", "second")
+    executed = []
+
+    def execute(path, *others):
+        executed.append(path.stem)
+        done = execute_at_once(path, *others)
+        if len(executed) == 2:  # at its end: the network is kept
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(notebooks, "execute", execute)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path)
+    assert sorted(path.stem for path in (tmp_path / "out" / folder.WORK / "models").iterdir()) == ["first", "second"]
+    keeps(tmp_path, "02_b", "third")
+    out = make(tmp_path)
+    assert executed == ["01_a", "02_b", "02_b"] and networks(out).keys() == {"first", "third"}
+    assert check.problems(out) == []
+
+
+def test_networks_of_a_notebook_run_by_hand_are_neither_refused_nor_lost_nor_taken_for_the_reports(tmp_path, capsys):
+    keeps(tmp_path, "01_a", "first", seed=1)
+    out, by_hand = tmp_path / "out", {"dataset": "mnist", "out": str(tmp_path / "out")}
+    execute_at_once(tmp_path / "notebooks" / "01_a.ipynb", tmp_path / "x.ipynb", by_hand, out, 300)
+    theirs = (out / "models" / "first.safetensors").read_bytes()
+    keeps(tmp_path, "01_a", "first")
+    keeps(tmp_path, "02_b", "second")
+    make(tmp_path)
+    assert networks(out).keys() == {"first", "second"} and networks(out)["first"] != theirs
+    assert (out / "models" / "first.safetensors.kept1").read_bytes() == theirs
+    assert "models/first.safetensors in" in capsys.readouterr().err and check.problems(out) == []
+    (out / "models" / "first.safetensors").write_bytes(theirs)
+    make(tmp_path, only=["02"])  # of the report that chapter 1's numbers are of, its network is no more
+    assert "models/first.safetensors is none of the report's networks" in "".join(check.problems(out))
+    assert (out / "models" / "first.safetensors").read_bytes() == theirs
+
+
+def test_a_check_names_a_network_that_was_changed_or_is_missing_or_foreign(tmp_path):
+    keeps(tmp_path, "01_a", "first")
+    out = make(tmp_path)
+    path = out / "models" / "first.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert check.problems(out) == ["models/first.safetensors was changed since the report was made"]
+    path.rename(out / "models" / "other.safetensors")
+    assert check.problems(out) == [
+        "models/first.safetensors is missing",
+        "models/other.safetensors is none of the report's networks: was a notebook run by hand since?",
+    ]
+    (out / "models" / "other.safetensors").unlink()
+    path.write_bytes(whole)
+    (out / "models" / "README.md").write_text("mine")
+    assert check.problems(out) == ["models/README.md was changed since the report was made"]
 
 
 # ---------------------------------------------------------------------------------------------------- the check

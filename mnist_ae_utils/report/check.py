@@ -1,4 +1,4 @@
-"""Whether a report's parts belong together: results, pages, figures, executed notebooks and book."""
+"""Whether a report's parts belong together: results, networks, pages, figures, executed notebooks and book."""
 
 import json
 
@@ -23,6 +23,9 @@ def problems(out):
     for name, digest in folder.listed(out).items():
         if (now := folder.digest(out / name)) != digest:
             found.append(f"{name} is missing" if now is None else f"{name} was changed since the report was made")
+    for path in sorted((out / "models").glob("*.safetensors")):
+        if f"models/{path.name}" not in folder.listed(out):
+            found.append(f"models/{path.name} is none of the report's networks: was a notebook run by hand since?")
     for name, run in header["notebooks"].items():
         if run["error"]:
             found.append(f"{name} failed: {run['error']}")

@@ -13,7 +13,7 @@ from mnist_ae_utils import chapter, data, results
 from mnist_ae_utils.report import book, collect, folder, kernel, notebooks, pages, verify
 from mnist_ae_utils.report.folder import WORK, ReportError
 
-ROOM = 2**25  # bytes: executed notebooks, figures and book
+ROOM = 2**26  # bytes: executed notebooks, networks, figures and book
 
 
 def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto", out=None,
@@ -127,7 +127,8 @@ def earlier_report(out, header, every):
     """The results of the report that is in the folder `out`, as `collect.read` gives them; None if there is none.
 
     ReportError unless a report can be made there without anything of somebody else's being touched: the folder is new,
-    empty, or holds a report, or results of notebooks, of the same kind, and what will be replaced is as it was left.
+    empty, or holds a report, or what notebooks run by hand left, of the same kind; what will be replaced is as it was
+    left.
     """
     if out.exists() and not out.is_dir():
         raise ReportError(f"{out} is a file: name a folder with --out")
@@ -137,8 +138,10 @@ def earlier_report(out, header, every):
         raise ReportError(f"{out} holds a report made with {how}: name another folder with --out")
     half_moved = (out / WORK / folder.WHOLE).exists()  # then what is there is of two versions, both of them reports
     if not earlier and out.exists() and not half_moved:
-        allowed = {WORK, folder.LOCK, "results"}
+        allowed = {WORK, folder.LOCK, "results", "models"}
         others = sorted({path.name for path in out.iterdir() if not (path / "results").is_dir()} - allowed)
+        networks = [path for path in (out / "models").glob("*.safetensors") if verify.chapter_of(path)]
+        others += [f"models/{path.name}" for path in (out / "models").glob("*") if path not in networks]
         if others:
             found = ", ".join(others[:3])
             raise ReportError(f"{out} is not empty and holds no report, but {found}: name another folder with --out")
@@ -150,7 +153,6 @@ def earlier_report(out, header, every):
         replaced = [out / "README.md", out / "results.json"]
         replaced += [out / "notebooks" / name for name in (notebooks.REFERENCES, *(path.name for path in every))]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
-        replaced += (out / "models").glob("*")
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
         folder.refuse_files_of_others(out / "html", folder.files_in(out / "html"))
@@ -190,7 +192,7 @@ def _begin(out, header, earlier, paths, every):
         with contextlib.suppress(FileNotFoundError):  # `check` tells of it
             shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
     for path in (out / "models").glob("*.safetensors"):
-        if verify.chapter_of(path) in kept:
+        if verify.chapter_of(path) in kept and not folder.of_others(out, [path]):  # not one of a notebook run by hand
             (work / "models").mkdir(exist_ok=True)
             shutil.copy(path, work / "models")
     speed = out / "results" / "benchmark.json"
