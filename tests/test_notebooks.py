@@ -12,7 +12,7 @@ import pytest
 import mnist_ae_utils
 from mnist_ae_utils import report
 from mnist_ae_utils import results as measured
-from mnist_ae_utils.report import check, collect
+from mnist_ae_utils.report import check, collect, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -151,6 +151,16 @@ def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):
     assert check.problems(smoke_report) == [] and (smoke_report / "html" / "index.html").exists()
 
 
+def test_the_networks_that_the_notebooks_keep_reproduce_their_figures(smoke_report):
+    names = {path.stem for path in (smoke_report / "models").glob("*.safetensors")}
+    assert {name for name in names if not name.startswith("best_hybrid")} == {
+        "linear_autoencoder", "dense_autoencoder", "dense_autoencoder_2", "hybrid", "end_to_end", "fine_tuned",
+        "end_to_end_distorted", "cnn_distorted", "vae", "restoring_autoencoder", "student_0", "student_1",
+        "student_100_labels",
+    }  # fmt: skip
+    assert verify.differing(smoke_report) == 0
+
+
 def test_executed_notebooks_hold_no_errors_and_no_path_of_this_machine(smoke_report):
     for path in NOTEBOOKS:
         text = (smoke_report / "notebooks" / path.name).read_text()
@@ -187,7 +197,8 @@ def test_committed_reports_are_small():
     files = [file for file in files if not not_kept.match(file.relative_to(ROOT).as_posix())]
     if not files:
         pytest.skip("no full report yet")
-    assert sum(file.stat().st_size for file in files) < 15e6
+    networks = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
+    assert networks < 12e6 and sum(file.stat().st_size for file in files) - networks < 15e6
 
 
 def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypatch):
