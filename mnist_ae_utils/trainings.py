@@ -186,7 +186,7 @@ def network(make, data, *, seed, start=None, loss=None, reconstruction_weight=No
 def in_one_piece(experiment, seed):
     """The network that an experiment trained; a classifier on `codes` or `features` with the encoder: images in."""
     model = runs.recall(experiment, seed).model
-    inputs = experiment.args[0] if experiment.func is on_inputs else None
+    inputs = experiment.args[0] if getattr(experiment, "func", None) is on_inputs else None
     if getattr(inputs, "func", None) not in (codes, features):
         return model
     encoder = runs.recall(inputs.keywords["autoencoder"], seed).model

@@ -155,8 +155,8 @@ def test_the_networks_that_the_notebooks_keep_reproduce_their_figures(smoke_repo
     names = {path.stem for path in (smoke_report / "models").glob("*.safetensors")}
     assert {name for name in names if not name.startswith("best_hybrid")} == {
         "linear_autoencoder", "dense_autoencoder", "dense_autoencoder_2", "hybrid", "end_to_end", "fine_tuned",
-        "end_to_end_distorted", "cnn_distorted", "vae", "restoring_autoencoder", "student_0", "student_1",
-        "student_100_labels",
+        "end_to_end_distorted", "cnn_distorted", "vae", "vae_finetuned", "restoring_autoencoder", "student_0",
+        "student_1", "student_100_labels",
     }  # fmt: skip
     assert verify.differing(smoke_report) == 0
 

@@ -122,6 +122,15 @@ def test_a_file_is_the_same_each_time(kept):
     assert all(file.suffix == ".safetensors" for file in path.parent.iterdir()), "and nothing else is left there"
 
 
+def test_verify_takes_the_part_of_the_test_images_that_the_profile_does(kept, monkeypatch, capsys):
+    monkeypatch.setitem(chapter.PROFILES["quick"], "test_images", 50)
+    part = chapter.begin("99_mine", "quick", "uci-digits", seeds=2, device="cpu", out=kept / "other").data.test
+    assert 50 <= len(part) < 100
+    command.main(["verify", "--out", str(kept)])
+    found = metrics.accuracy(models.load("hybrid", kept / "models"), part.images, part.labels)
+    assert f"hybrid: {found}, stated" in capsys.readouterr().out
+
+
 def test_an_elbo_estimated_on_a_gpu_may_differ_by_its_draws(kept, capsys):
     torch.manual_seed(0)
     vae, digits = models.VariationalAutoencoder(2, hidden=8).eval(), data.load("uci-digits")
