@@ -192,7 +192,7 @@ class EncoderClassifier(nn.Module):
 
 
 def encoder_and_mlp(latent_dim=32, channels=(16, 32)):
-    """The convolutional encoder and, on its standardized codes, the article's MLP, in one piece: images in, logits out.
+    """The convolutional encoder and the article's MLP on its standardized codes in one piece: images in, logits out.
 
     Untrained; `Standardize` changes nothing until it is fitted to an autoencoder's codes.
     """
