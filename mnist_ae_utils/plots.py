@@ -43,8 +43,9 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "label spreading, plain AE": _C[9],
     "M1+M2, random start": _C[3], "M1+M2, head start": _C[2], "real digits": "0.25",
     # ways to find an image strange
-    "reconstruction error": _C[1], "error, class never seen": _C[1], "error, class seen": "0.25",
-    "neighbors, codes": _C[0], "Mahalanobis, codes": _C[9], "neighbors, pixels": _C[4], "PCA error": "0.45",
+    "reconstruction error": _C[1], "error, class never seen": _C[1], "error, class seen": "#7a4f05",
+    "neighbors, codes": _C[0], "neighbors, class never seen": _C[0], "neighbors, class seen": "#083d63",
+    "Mahalanobis, codes": _C[9], "neighbors, pixels": _C[4], "PCA error": "0.45",
     "ink": _C[5], "ideal": "0.25", "softmax": _C[2], "softmax, end to end": _C[3],
 }  # fmt: skip
 MARKERS = "osD^vPX*<>"
