@@ -28,8 +28,8 @@ PROFILES = {
         limited_effort=1, overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(
         dataset="auto", seeds=2, sweep_seeds=1, trial_seeds=1, failure_seeds=2,
-        train_images=6_000, validation_images=2_000, test_images=5_000, epochs=6, min_steps=100,
-        umap_images=1_000, likelihood_images=1_000, codes_per_image=100,
+        train_images=5_500, validation_images=2_000, test_images=5_000, epochs=6, min_steps=100,
+        umap_images=800, likelihood_images=1_000, codes_per_image=100,
         limited_effort=0.75, overfit_effort=1.2, strengths=2, extensions=1,
     ), "full": dict(
         dataset="auto", seeds="1000-", sweep_seeds=4, trial_seeds=2, failure_seeds=60,
