@@ -110,9 +110,11 @@ def digits(images, titles=None, columns=10, title=None):
     """A grid of images (n, 1, 28, 28), ink black on white, with an optional short title above each."""
     rows, height = -(-len(images) // columns), 0.95 if titles is None else 1.2
     fig, axes = _grid(rows, columns, 0.95 * columns, height * rows, title)
+    longest = max((len(line) for text in titles or [] for line in str(text).splitlines()), default=0)
+    size = 9 * min(1, 13 / max(longest, 1))  # 13 letters fit above an image; names of clothes are longer than digits
     for i, (ax, image) in enumerate(zip(axes.flat, images, strict=False)):
         _image(ax, image)
-        ax.set_title("" if titles is None else str(titles[i]), fontsize=9, pad=2)
+        ax.set_title("" if titles is None else str(titles[i]), fontsize=size, pad=2)
     plt.setp(axes.flat[len(images) :], frame_on=False, xticks=[], yticks=[])
     return fig
 

@@ -103,6 +103,14 @@ def test_images_are_shown_as_they_are():
         assert any(np.allclose(a, b[0]) for a, b in itertools.product(shown, images))
 
 
+def test_long_titles_of_images_do_not_run_into_each_other():
+    figure = plots.digits(torch.rand(10, 1, 28, 28), ["T-shirt/top, cluster\nsaid Ankle boot"] * 10)
+    figure.canvas.draw()
+    boxes = [ax.title.get_window_extent() for ax in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    assert plots.digits(torch.rand(1, 1, 28, 28), ["4, cluster\nsaid 9"]).axes[0].title.get_fontsize() == 9
+
+
 def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(tmp_path, monkeypatch):
     rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": ["all"]}
     monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule])
