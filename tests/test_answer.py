@@ -220,13 +220,14 @@ def test_which_reports_stand_beside_each_other(tmp_path, monkeypatch):
         found = chapter.by_dataset(full)
         assert next(iter(found)) == name and {name: report[0] for name, report in found.items()} == of
     assert list(chapter.by_dataset(quick)) == ["mnist", "fashion-mnist"]
-    leave(chapter.report_folder("quick", "kmnist"), {}, settings=quick.made_with | {"dataset": "kmnist"})
-    assert list(chapter.by_dataset(quick)) == ["mnist", "fashion-mnist"], "it has nothing to stand beside"
+    for name in ("kmnist", "uci-digits"):
+        leave(chapter.report_folder("quick", name), {}, settings=quick.made_with | {"dataset": name})
+    assert list(chapter.by_dataset(quick)) == ["mnist", "fashion-mnist"], "it has nothing that could stand beside them"
     leave(quick.out, {}, settings=quick.made_with)
-    assert list(chapter.by_dataset(quick)) == ["mnist", "kmnist"], "of its own profile"
+    assert list(chapter.by_dataset(quick)) == ["mnist", "kmnist", "uci-digits"], "of its own profile"
 
 
-@pytest.mark.parametrize("changes", [{"above": 0.5}, {"primary": None}, {"matters": 0.3}])
+@pytest.mark.parametrize("changes", [{"above": 0.5}, {"primary": "a"}, {"matters": 0.3}])
 def test_a_report_by_other_rules_is_left_out(tmp_path, changes):
     leave(tmp_path, {})
     assert results.report(tmp_path)[0] == SETTINGS
