@@ -445,7 +445,7 @@ def _judged(contrasts, id, labels):
     """The verdict on the contrast of that id and number of labels, and what it rests on."""
     for entry in contrasts:
         if (entry["id"], entry["labels"]) == (id, labels):
-            return entry["verdict"], f": {results.difference_text(entry)}, {len(entry['per_seed'])} seeds"
+            return entry["verdict"], f": {results.difference_text(entry)}, {results.seeds_text(entry)}"
     return "undecided", ": not measured"
 
 

@@ -168,6 +168,12 @@ def difference_text(entry):
     return f"{mean} ({' to '.join(ends)}) {unit}" if ends else f"{mean} {unit}"
 
 
+def seeds_text(entry):
+    """How many seeds an entry rests on, such as "5 seeds"."""
+    n = len(entry["per_seed"])
+    return f"{n} seed{'s' * (n != 1)}"
+
+
 def slug(name):
     """A name as a part of an id: "MLP on pixels" becomes "mlp_on_pixels"."""
     return re.sub(r"[^\w-]+", "_", name.lower())

@@ -200,9 +200,9 @@ def test_the_first_page_shows_what_holds_on_other_data(beside):
     part = pages.page({"header": header, "results": entries}).split("## Does it hold on other data?")[1].split("##")[0]
     table = [line for line in part.splitlines() if line.startswith("|")]
     assert table[:2] == ["| | claim | mnist | fashion-mnist | holds |", "| --- | --- | --- | --- | --- |"]
-    b = r"\| b \| .* \| \*\*supported\*\* \| \*\*refuted\*\*: -60.1 \(.*\) points with 55,000 labels; 4 seeds \| no \|"
+    b = r"\| b \| .* \| \*\*supported\*\* \| \*\*refuted\*\*: -60.1 \(.*\) points with 55,000 labels, 4 seeds \| no \|"
     assert len(table) == 11 and re.fullmatch(b, table[3])
-    assert "**undecided**: +60.1 (+59.8 to +60.3) points with 1,000 labels; +60.1" in table[4]
+    assert "**undecided**: +60.1 (+59.8 to +60.3) points with 1,000 labels, 4 seeds; +60.1" in table[4]
     assert table[10].endswith("| **undecided**: not measured there | undecided |")
     own = [entry for entry in entries if entry["shown"] != "elsewhere"]
     assert "other data?" not in pages.page({"header": header, "results": own})
