@@ -434,11 +434,17 @@ def verdict_table(reports):
         asked = [(rule, n) for rule in results.deciding(letter) for n in rule.get("n_labels", [""])]
         for rule, n in asked:
             of = {name: _judged(claims[letter][1], rule["id"], n) for name, claims in judged.items()}
-            rows.append({"claim": letter, "what is compared": rule["contrast"], "labels": n} | _side_by_side(of))
+            labels = n if isinstance(n, str) else f"{n:,}"
+            rows.append({"claim": letter, "what is compared": rule["contrast"], "labels": labels} | _side_by_side(of))
         if len(asked) > 1:
             of = {name: (claims[letter][0], "") for name, claims in judged.items()}
             rows.append({"claim": letter, "what is compared": "all of the claim", "labels": ""} | _side_by_side(of))
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _wide_table(rows)
+
+
+def _wide_table(rows):
+    """A table whose texts do not touch those of the next column."""
+    return pd.DataFrame(rows).style.hide(axis="index").set_properties(**{"padding-right": "1em"})
 
 
 def _judged(contrasts, id, labels):
@@ -470,15 +476,16 @@ def headline_table(reports):
             if entry.get("shown") == "results":
                 unit = "%" if entry["unit"] == "fraction" else entry["unit"]
                 titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": unit})
-    rows = [row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items()]
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _wide_table(row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items())
 
 
 def _mean_text(entry):
     if entry["value"] is None:
         return "diverged"
-    scale = 100 if entry["unit"] == "fraction" else 1
-    mean, *ends = (f"{scale * number:.2f}" for number in (entry["value"], *(entry["ci"] or ())))
+    numbers = np.array([entry["value"], *(entry["ci"] or ())])
+    if entry["unit"] == "fraction":
+        numbers = 100 * numbers.clip(0, 1)  # Student's interval may leave what is possible
+    mean, *ends = (f"{number:.2f}" for number in numbers)
     return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
