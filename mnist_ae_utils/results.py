@@ -174,6 +174,11 @@ def seeds_text(entry):
     return f"{n} seed{'s' * (n != 1)}"
 
 
+def _size_text(entry):
+    labels = f" with {entry['n_labels']:,} labels" if entry["n_labels"] else ""
+    return f"{difference_text(entry)}{labels}, {seeds_text(entry)}"
+
+
 def slug(name):
     """A name as a part of an id: "MLP on pixels" becomes "mlp_on_pixels"."""
     return re.sub(r"[^\w-]+", "_", name.lower())
@@ -356,7 +361,8 @@ class Results:
     def claims(self, entries, made_with=None):
         """Record ``claim_a`` and so on, the article's claims, with their verdicts by `judge_claims` on `entries`.
 
-        Of the `report` on other data that was `made_with` what that says, they are ``claim_a.fashion-mnist`` and so on.
+        Of the `report` on other data that was `made_with` what that says, they are ``claim_a.fashion-mnist`` and so on,
+        with their differences as a note.
         Returns [(claim entry, its contrasts with "verdict" and "p" added)].
         """
         dataset = (made_with or self.made_with)["dataset"]
@@ -368,6 +374,8 @@ class Results:
             rule = f"by {ids}; p corrected for all {m} primary contrasts on {dataset} (Holm)"
             id, shown = (f"claim_{letter}.{slug(dataset)}", "elsewhere") if made_with else (f"claim_{letter}", "claims")
             stated = {"dataset": dataset, "shown": shown, "headline": letter}
+            if made_with:
+                stated["note"] = "; ".join(map(_size_text, parts)) or "not measured there"
             found.append((self._verdict(id, value, RULES["claims"][letter], rule, **stated), parts))
         return found
 
