@@ -572,7 +572,7 @@ def test_the_committed_report_belongs_together():
     assert check.problems(pages.COMMITTED) == []
 
 
-@pytest.mark.parametrize("dataset", data.TORCHVISION.keys() - {"mnist"})
+@pytest.mark.parametrize("dataset", sorted(data.TORCHVISION.keys() - {"mnist"}))
 def test_a_committed_report_on_other_data_belongs_together(dataset):
     """But for the executed notebooks, their figures and networks: the repository does not keep the notebooks."""
     if not (out := chapter.kept_folder(dataset)).exists():
