@@ -302,10 +302,13 @@ class Results:
     def add_failures(self, id, failed, *, note=None, **stated):
         """Record how often a method fails outright, from one True or False a seed, with its exact binomial interval.
 
-        Source: Clopper & Pearson (1934). Five good seeds of five leave a rate of up to 52% possible.
+        The note adds its one-sided bound. Source: Clopper & Pearson (1934). Five good seeds of five leave a rate of up
+        to 52% possible.
         """
         failed = _numbers(failed)
         interval = stats.binomtest(int(sum(failed)), len(failed)).proportion_ci()
+        bound = stats.binomtest(int(sum(failed)), len(failed), alternative="less").proportion_ci().high
+        note = "; ".join(filter(None, [note, f"with 95% confidence, no more than {bound:.1%}"]))
         value, interval = float(np.mean(failed)), (float(interval.low), float(interval.high))
         return self._record(id, value, interval, failed, "fraction", "test", None, note, covers="failures", **stated)
 

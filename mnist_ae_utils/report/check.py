@@ -20,11 +20,12 @@ def problems(out):
     found = []
     if (out / folder.WORK / folder.WHOLE).exists():
         found.append(f"a report was killed while it took its place in {out}: run `mnist-ae book` or it again")
-    for name, digest in folder.listed(out).items():
+    listed = folder.listed(out)
+    for name, digest in listed.items():
         if (now := folder.digest(out / name)) != digest:
             found.append(f"{name} is missing" if now is None else f"{name} was changed since the report was made")
     for path in sorted((out / "models").glob("*.safetensors")):
-        if f"models/{path.name}" not in folder.listed(out):
+        if f"models/{path.name}" not in listed:
             found.append(f"models/{path.name} is none of the report's networks: was a notebook run by hand since?")
     for name, run in header["notebooks"].items():
         if run["error"]:

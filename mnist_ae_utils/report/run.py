@@ -191,8 +191,10 @@ def _begin(out, header, earlier, paths, every):
         results.write(work, name, collect.made_with(header), entries[name])
         with contextlib.suppress(FileNotFoundError):  # `check` tells of it
             shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
-    for path in (out / "models").glob("*.safetensors"):
-        if verify.chapter_of(path) in kept and not folder.of_others(out, [path]):  # not one of a notebook run by hand
+    networks = [path for path in (out / "models").glob("*.safetensors") if verify.chapter_of(path) in kept]
+    by_hand = folder.of_others(out, networks)  # left by a notebook, since
+    for path in networks:
+        if f"models/{path.name}" not in by_hand:
             (work / "models").mkdir(exist_ok=True)
             shutil.copy(path, work / "models")
     speed = out / "results" / "benchmark.json"
