@@ -114,7 +114,7 @@ def _describe(x):
     if hasattr(x, "fingerprint") and not isinstance(x, type):
         return f"instance of {type(x).__qualname__}", [x.fingerprint()]
     if callable(x) and hasattr(x, "__qualname__"):
-        return f"{x.__module__} {x.__qualname__}", None
+        return f"{getattr(x, '__module__', None)} {x.__qualname__}", None  # a built-in type's method has no module
     if getattr(x, "__dict__", None) and type(x).__reduce__ is object.__reduce__ and not isinstance(x, io.IOBase):
         return f"instance of {type(x).__qualname__}", [type(x), vars(x)]
     try:

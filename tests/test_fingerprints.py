@@ -144,6 +144,11 @@ def test_the_packages_code_counts_wherever_it_is_reached(monkeypatch):
     assert [key(e) for e in experiments] == before
 
 
+def test_methods_of_built_in_types_count_by_their_names():
+    names = [key(partial(map, method)) for method in (str.upper, str.lower, torch.Tensor.abs, torch.Tensor.neg)]
+    assert len(set(names)) == 4
+
+
 def test_data_count_by_their_content():
     loaded = data.load("uci-digits")
     experiment = partial(trainings.autoencoder, models.LinearAutoencoder, epochs=1)
