@@ -41,7 +41,7 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "nearest neighbor": _C[6], "SVM on pixels": "0.15", "restoring AE": _C[9],
     "MLP, variational AE": _VAE, "MLP, plain AE": _C[0], "label spreading, variational AE": "#00605a",
     "label spreading, plain AE": _C[9],
-    "M1+M2, random start": _C[3], "M1+M2, head start": _C[2], "real digits": "0.25",
+    "M1+M2, random start": _C[3], "M1+M2, head start": _C[2], "real images": "0.25",
     # ways to find an image strange
     "reconstruction error": _C[1], "error, class never seen": _C[1], "error, class seen": "#7a4f05",
     "neighbors, codes": _C[0], "neighbors, class never seen": _C[0], "neighbors, class seen": "#083d63",
