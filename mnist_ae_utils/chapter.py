@@ -191,17 +191,19 @@ class Chapter:
         """Show what the chapter found: sentences made of its results, so that they change when those do."""
         display(Markdown("\n".join(f"{number}. {sentence}" for number, sentence in enumerate(sentences, start=1))))
 
-    def keep(self, name, experiment, make, id, *, score, n_labels=None, n_seeds=None):
+    def keep(self, name, experiment, make, id, *, score, n_labels=None, n_seeds=None, labelled=None):
         """Keep the network of an experiment that was run and recorded: see `Results.keep`.
 
         It is that of the first seed which did not diverge. A classifier on codes or feature maps is kept with the
         encoder, in one piece. Of a headline that rests on all seeds, up to `n_seeds` are kept, named by their seed too.
+        `labelled`, by seed, are the training images whose labels it asked for: their indices.
         """
         measured = zip(self.seeds, self.results.entry(id, n_labels)["per_seed"], strict=False)  # a sweep has fewer
         finished = [seed for seed, value in measured if value is not None]
         for seed in finished[: n_seeds or 1]:
             network = trainings.in_one_piece(experiment, seed)
             of_seed = {"seed": seed, "score": score, "n_labels": n_labels}
+            of_seed |= {"labelled": [int(index) for index in labelled[seed]]} if labelled else {}
             self.results.keep(f"{name}_{seed}" if n_seeds else name, network, make, id, **of_seed)
 
     def run(self, experiments, seeds=None):

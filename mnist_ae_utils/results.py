@@ -331,12 +331,13 @@ class Results:
         stated |= {"matters": rule.get("matters"), "primary": rule.get("primary"), "seeds_planned": rule.get("seeds")}
         return self.add(id, differences, rule["unit"], split=split, n_labels=n_labels, **stated)
 
-    def keep(self, name, model, make, id, *, seed, score, n_labels=None):
+    def keep(self, name, model, make, id, *, seed, score, n_labels=None, **stated):
         """Keep a trained network in ``<out>/models/<name>.safetensors``, for `models.load`, and return that path.
 
         `make` is a class or function of `models`, or a partial of one. The network is that of a `seed` and must
         reproduce, on the chapter's test images, that seed's value of the entry `id` with so many labels, which was
         measured by the function of `metrics` that is named by `score`: "accuracy", "reconstruction_error" or "elbo".
+        What else is `stated` of it is kept in the file too.
 
         Where `models` makes another network, because a cell of the notebook changed its class, nothing is kept, and
         it is said; then None is returned. ValueError if there is no such entry.
@@ -345,7 +346,7 @@ class Results:
         path = self.out / "models" / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.unlink(missing_ok=True)  # that of an earlier run must not pass for this one
-        of = {"notebook": self.notebook, "id": id, "n_labels": n_labels, "seed": seed, "score": score}
+        of = {"notebook": self.notebook, "id": id, "n_labels": n_labels, "seed": seed, "score": score, **stated}
         try:
             models.keep(model, make, path, **of)
         except ValueError as error:

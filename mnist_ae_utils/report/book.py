@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_ae_utils.report import folder
+from mnist_ae_utils.report import folder, live_page
 from mnist_ae_utils.report.folder import ReportError
 
 SITE = Path(__file__).resolve().parent / "site"
@@ -57,7 +57,10 @@ def render(out):
             shutil.copytree(figures, source / "figures")
         for path in (*chapters, *(out / "notebooks").glob("*.md")):  # the references, to which the chapters link
             shutil.copy(path, source / "notebooks")
-        contents = "\n".join(f"notebooks/{path.stem}" for path in sorted((source / "notebooks").iterdir()))
+        listed = [f"notebooks/{path.stem}" for path in sorted((source / "notebooks").iterdir())]
+        if live_page.write(out, source):
+            listed.insert(len(chapters), "live")  # after the answer, before the references
+        contents = "\n".join(listed)
         index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{contents}\n```\n"
         (source / "index.md").write_text(index, encoding="utf-8")
         command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]

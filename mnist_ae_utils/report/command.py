@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   mnist-ae check                                   whether the parts of the report in reports/ belong together
   mnist-ae verify                                  whether its networks reproduce its figures: no training
   mnist-ae book                                    render it as a book, reports/html, without running anything
+  mnist-ae live                                    try its networks in the browser: draw, spoil, walk through codes
   mnist-ae data --dataset mnist                    fetch and verify MNIST, say where it lies
 """
 
@@ -92,7 +93,8 @@ def parser():
     verify = command("verify", "say whether the networks of a report reproduce its figures; exit code 1 if not")
     book = command("book", "render a report as a book and open it, without running anything")
     fetch = command("data", "fetch and verify the data, and say where they come from")
-    for sub in (check, verify, book):
+    live = command("live", "render the book, and open its page on which the networks run in the browser")
+    for sub in (check, verify, book, live):
         sub.add_argument("--out", type=_folder, metavar="DIR", help="folder of the report (default: reports)")
     for sub in (report, fetch):
         sub.add_argument("--dataset", choices=DATASETS, default="auto",
@@ -153,6 +155,7 @@ def _run_command(options):
     """Do what one of the commands is for; return the exit code."""
     from mnist_ae_utils import data
     from mnist_ae_utils.report import pages, run
+    from mnist_ae_utils.report.folder import ReportError
 
     out = options.out.resolve() if getattr(options, "out", None) else None
     if options.command == "report":
@@ -168,9 +171,11 @@ def _run_command(options):
         from mnist_ae_utils.report import verify
 
         return 1 if verify.differing(out or pages.COMMITTED) else 0
-    if options.command == "book":
+    if options.command in ("book", "live"):
         first = run.book_of(out or pages.COMMITTED)
-        print(f"book: {first}")
+        if options.command == "live" and not (first := first.with_name("live.html")).exists():
+            raise ReportError(f"{out or pages.COMMITTED} keeps no networks, and so does the committed report")
+        print(f"{options.command}: {first}")
         if sys.stdout.isatty():  # somebody is there to look at it
             webbrowser.open(first.as_uri())
     else:

@@ -19,24 +19,24 @@ def differing(out):
     """
     if (content := collect.read(out / "results.json")) is None:
         raise folder.missing(out)
-    header, entries, differ = content["header"], content["results"], 0
-    expected = [out / name for name in folder.listed(out) if name.endswith(".safetensors")]
-    if not (paths := sorted({*expected, *(out / "models").glob("*.safetensors")})):
+    header, differ = content["header"], 0
+    listed = [out / name for name in folder.listed(out) if name.endswith(".safetensors")]
+    if not (paths := sorted({*listed, *(out / "models").glob("*.safetensors")})):
         raise ReportError(f"{out} keeps no networks: make the report anew")
     loaded = data.load(header["dataset"]["name"])
     if loaded.checksum != header["dataset"]["checksum"]:
         raise ReportError(f"the data are not those of the report: {data.describe(loaded)}")
-    test, first_seed = part_of_test(loaded.test, header["profile"]), seeds_of(header["seeds"])[0]
+    test = part_of_test(loaded.test, header["profile"])
     for path in paths:
         try:
             network, of = models.load(path.stem, path.parent), models.kept(path)
-            stated, found = _stated(of, entries, first_seed), figure(network, of["score"], test)
+            expected, found = stated(of, content), figure(network, of["score"], test)
             tolerance = OTHER_DRAW if of["score"] == "elbo" and header["device"] != "cpu" else TOLERANCE
             if of["score"] == "accuracy":
-                same = round(abs(found - stated) * len(test)) <= OTHER_ANSWERS
+                same = round(abs(found - expected) * len(test)) <= OTHER_ANSWERS
             else:
-                same = math.isclose(found, stated, rel_tol=tolerance)
-            said = f"{found}, stated {stated}"
+                same = math.isclose(found, expected, rel_tol=tolerance)
+            said = f"{found}, stated {expected}"
         except ValueError as error:
             same, said = False, str(error)
         differ += not same
@@ -49,10 +49,11 @@ def figure(network, score, test):
     return getattr(metrics, score)(network, test.images, *([test.labels] if score == "accuracy" else []))
 
 
-def _stated(of, entries, first_seed):
-    """The value that the results state for a kept network; ValueError if there is none."""
+def stated(of, content):
+    """The value that a report's results state for a kept network; ValueError if there is none."""
     key = of.get("notebook"), of.get("id"), "test", of.get("n_labels")
-    for entry in entries:
+    first_seed = seeds_of(content["header"]["seeds"])[0]
+    for entry in content["results"]:
         if (entry["notebook"], entry["id"], entry["split"], entry["n_labels"]) == key:
             by_seed = dict(enumerate(entry["per_seed"], start=first_seed))
             if by_seed.get(of["seed"]) is not None:

@@ -44,6 +44,9 @@ html_show_copyright = False
 html_show_search_summary = False  # summaries are fetched, which a browser forbids to a page opened from a folder
 html_static_path = ["book.css", str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
 html_css_files = ["book.css"]
+if LIVE := [name for name in ("live-data.js", "live.js", "live.css") if Path(__file__).with_name(name).exists()]:
+    html_static_path += LIVE
+    html_css_files += ["live.css"]
 html_math_renderer = "mathml"
 
 
