@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from chromium import browser  # noqa: F401  (a fixture)
 from filelock import FileLock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other

@@ -4,13 +4,11 @@ The book of stub notebooks has what the course may not have now, such as a faile
 """
 
 import json
-import os
 import re
-import shutil
 
 import pytest
+from chromium import console_errors, visit
 from nbformat.v4 import new_markdown_cell
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -55,43 +53,6 @@ def book(request, tmp_path_factory):
     return out / "html"
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """A fresh Chromium without network, which logs its console and its requests."""
-    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        reason = "Chromium and chromedriver are needed (Debian: apt install chromium chromium-driver)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    switches = [
-        "headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
-        "disable-sync", "no-first-run", "disable-dev-shm-usage", "host-resolver-rules=MAP * ~NOTFOUND",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ]  # fmt: skip
-    for switch in switches:
-        options.add_argument(f"--{switch}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    browser.execute_cdp_cmd("Network.enable", {})
-    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
-    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
-    yield browser
-    browser.quit()
-
-
-def visit(browser, page):
-    """Open a page at a desktop's size, with empty logs."""
-    browser.set_window_size(1280, 900)
-    browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
-    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
-    browser.execute_async_script("document.fonts.ready.then(arguments[0])")
-
-
 def pages(book):
     found = [book / "index.html", *sorted((book / "notebooks").glob("*.html"))]
     assert len(found) > 1
@@ -99,10 +60,6 @@ def pages(book):
 
 
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
-
-
-def console_errors(browser):
-    return [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
 
 
 def requested(browser):

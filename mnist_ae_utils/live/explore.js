@@ -111,7 +111,10 @@ function codeMap(points, labels, label, moved, chosen) {
 function codeSliders(decode, order, names, shown) {
   const drawn = picture("what the decoder draws", "large"), rows = [];
   let code = [];
-  const redraw = () => show(drawn, decode(code));
+  function redraw() {
+    drawn.dataset.code = code.join(" ");
+    show(drawn, decode(code));
+  }
   for (const dimension of order.slice(0, shown)) {
     rows.push({ dimension, ...slider(names[dimension], { min: -4, max: 4, step: 0.05, value: 0 }, (value) => {
       code[dimension] = value;
@@ -144,7 +147,9 @@ function explorer({ network, weights, points, codes, labels, images, names, titl
   const decode = (code) => compute(network.decoder, weights, code);
   const original = images ? picture(`${title}: the image there`, "large") : null;
   function moved(place, nearest) {
-    show(drawn, decode(flat ? place : codes[nearest]));
+    const code = flat ? place : codes[nearest];
+    drawn.dataset.code = Array.from(code).join(" ");
+    show(drawn, decode(code));
     if (original && !flat) show(original, images(nearest));
     said.textContent = flat ? `code ${place.map((x) => x.toFixed(2)).join(", ")}` : `class ${names[labels[nearest]]}`;
   }

@@ -51,10 +51,16 @@ def write(out, target):
 def _names(report):
     """The names under which a report keeps what the page shows, by what the page calls it; {} unless all are there."""
     there = {path.stem for path in (report / "models").glob("*.safetensors")}
-    students = sorted(name for name in there if name.startswith("student_") and name[8:].isdecimal())
+    students = _students(report)
     names = {name: students[0] if name == "student" and students else name for name in (*NETWORKS, *MAPS, SLIDERS)}
     names = {name: kept for name, kept in names.items() if name != OPTIONAL or kept in there}
     return names if there.issuperset(names.values()) else {}
+
+
+def _students(report):
+    """The names of the students that ten labels taught, by their seeds."""
+    names = [path.stem for path in (report / "models").glob("student_*.safetensors")]
+    return sorted(name for name in names if name.removeprefix("student_").isdecimal())
 
 
 def content(report):
@@ -62,6 +68,7 @@ def content(report):
     names, stated = _names(report), collect.read(report / "results.json")
     loaded = _data(stated["header"]["dataset"])
     test, weights = part_of_test(loaded.test, stated["header"]["profile"]), export.Weights()
+    names["student"], asked = _asked(report, loaded, stated["header"]["dataset"])
     networks = {name: models.load(kept, report / "models") for name, kept in names.items()}
     exported = {name: export.network(of, weights, name not in UNTRAINED_DECODER) for name, of in networks.items()}
     figure = partial(_figure, report, stated, names)
@@ -69,7 +76,6 @@ def content(report):
     shown = {name: title for name, title in NETWORKS.items() if name in names}
     says = {name: metrics.class_probabilities(networks[name], [some.images]) for name in shown}
     tray = _tray(says, some.labels)
-    asked = _asked(report, names["student"], loaded, stated["header"]["dataset"])
     codes = metrics.encode(networks["hybrid"], some.images)
     kl = _kl(networks[SLIDERS], some.images)
     return {
@@ -124,12 +130,19 @@ def _tray(says, labels):
     return [(i, False) for i in easy] + [(i, True) for i in right.mean(0).argsort()[:N_TRAY].tolist()]
 
 
-def _asked(report, student, loaded, stated):
-    """The images (10, 1, 28, 28) whose labels a student was given, and these; None if they are not at hand."""
-    indices = models.kept(report / "models" / f"{student}.safetensors")["labelled"]
-    if loaded.checksum != stated["checksum"]:
-        return None
-    return loaded.train.images[indices], loaded.train.labels[indices].tolist()
+def _asked(report, loaded, stated):
+    """The name of a student, and the images (10, 1, 28, 28) whose labels it was given, with these: or None for both.
+
+    It is the first that heard of ten classes, if there is one; None if these images are not at hand.
+    """
+    heard = {}
+    for name in _students(report):
+        indices = models.kept(report / "models" / f"{name}.safetensors")["labelled"]
+        heard[name] = loaded.train.images[indices], loaded.train.labels[indices].tolist()
+        if len(set(heard[name][1])) == 10:
+            break
+    name = name if len(set(heard[name][1])) == 10 else next(iter(heard))
+    return name, heard[name] if loaded.checksum == stated["checksum"] else None
 
 
 def _counts(student, test):

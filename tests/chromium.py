@@ -1,0 +1,53 @@
+"""A real browser for the tests of pages: headless Chromium, driven by selenium."""
+
+import os
+import shutil
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.support.ui import WebDriverWait
+
+
+def started(profile, *more):
+    """A fresh Chromium that logs its console and its requests; the test fails or is skipped where there is none."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    driver = shutil.which("chromedriver")
+    if not (chromium and driver):
+        reason = "Chromium and chromedriver are needed (Debian: apt install chromium chromium-driver)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    switches = [
+        "headless", "no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update",
+        "disable-sync", "no-first-run", "disable-dev-shm-usage", f"user-data-dir={profile}", *more,
+    ]  # fmt: skip
+    for switch in switches:
+        options.add_argument(f"--{switch}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    return webdriver.Chrome(options, webdriver.ChromeService(driver))
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A Chromium without network."""
+    browser = started(tmp_path_factory.mktemp("profile"), "host-resolver-rules=MAP * ~NOTFOUND")
+    browser.execute_cdp_cmd("Network.enable", {})
+    offline = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", offline)
+    yield browser
+    browser.quit()
+
+
+def visit(browser, page):
+    """Open a page at a desktop's size, with empty logs."""
+    browser.set_window_size(1280, 900)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(page.as_uri())
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
+    browser.execute_async_script("document.fonts.ready.then(arguments[0])")
+
+
+def console_errors(browser):
+    return [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
