@@ -60,7 +60,7 @@ def test_a_command_under_nohup_stays_when_the_terminal_goes(capsys, monkeypatch)
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("name", ["check", "verify", "book"])
+@pytest.mark.parametrize("name", ["check", "verify", "book", "live"])
 def test_where_there_is_no_report_it_is_said_how_to_make_one(capsys, tmp_path, name):
     code, error = run(capsys, name, "--out", str(tmp_path / "x"))
     assert code == 1 and error.startswith(f"mnist-ae: there is no report in {tmp_path / 'x'}: make one with")

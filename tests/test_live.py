@@ -27,7 +27,7 @@ from torch import nn
 
 from mnist_ae_utils import corruptions, data, live, metrics, models, pictures
 from mnist_ae_utils.live import export
-from mnist_ae_utils.report import live_page
+from mnist_ae_utils.report import command, live_page
 from mnist_ae_utils.report.folder import ReportError
 
 PAGE_WEIGHT = 4 * 10**6  # bytes
@@ -407,7 +407,7 @@ def test_damaged_networks_are_said_on_the_page(damage, browser, page, tmp_path):
     browser.get_log("browser")
 
 
-def test_a_damaged_network_is_said_by_the_export(smoke_report, tmp_path, monkeypatch):
+def test_a_damaged_network_is_said_by_the_export(smoke_report, tmp_path, capsys):
     (tmp_path / "models").mkdir()
     for path in (smoke_report / "models").glob("*.safetensors"):
         shutil.copy(path, tmp_path / "models")
@@ -417,10 +417,10 @@ def test_a_damaged_network_is_said_by_the_export(smoke_report, tmp_path, monkeyp
     with pytest.raises(ReportError, match="vae_2_codes"):
         live_page.write(tmp_path, tmp_path)
     damaged.unlink()
-    monkeypatch.setattr(models, "KEPT", tmp_path / "none" / "models")
-    assert live_page.write(tmp_path, tmp_path) is False, "no report keeps all that the page shows"
-    monkeypatch.setattr(models, "KEPT", smoke_report / "models")
-    assert live_page.write(tmp_path, tmp_path) is True, "the committed report does"
+    assert live_page.write(tmp_path, tmp_path / "unused") is False, "it does not keep all that the page shows"
+    (tmp_path / "README.md").write_text("# A report\n")
+    assert command.main(["live", "--out", str(tmp_path)]) == 1
+    assert "run chapters 4 to 6" in capsys.readouterr().err
 
 
 def test_a_notebook_executed_without_a_browser_shows_a_still_picture(smoke_report):

@@ -262,6 +262,7 @@ async function start() {
     page.listeners = [];
     const parts = { draw: drawing, spoil: spoiling, map: maps, sliders: walking, oracle };
     for (const place of places) place.replaceChildren(parts[place.dataset.live](live, weights));
+    if (live.notice) places[0].prepend(element("div", { class: "ae-live" }, element("p", { class: "problem" }, live.notice)));
     choose(live.tray[0].image);
     window.LIVE_READY = performance.now();
   } catch (error) {

@@ -174,7 +174,7 @@ def _run_command(options):
     if options.command in ("book", "live"):
         first = run.book_of(out or pages.COMMITTED)
         if options.command == "live" and not (first := first.with_name("live.html")).exists():
-            raise ReportError(f"{out or pages.COMMITTED} keeps no networks, and so does the committed report")
+            raise ReportError(f"{out or pages.COMMITTED} keeps no networks for that page: run chapters 4 to 6")
         print(f"{options.command}: {first}")
         if sys.stdout.isatty():  # somebody is there to look at it
             webbrowser.open(first.as_uri())

@@ -28,16 +28,15 @@ N_DIGITS, N_TRAY = 2_000, 20  # on the maps; in each half of the tray
 
 
 def write(out, target):
-    """Write the page's files, of the report in the folder `out` or else the committed one, into the folder `target`.
+    """Write the page's files, of the report in the folder `out`, into the folder `target`.
 
-    Returns whether there was one that keeps the networks. ReportError if a network is damaged, or the data that it was
-    trained on are not at hand and cannot be had.
+    Returns whether the report keeps all networks that the page shows; nothing is written if not. ReportError if one is
+    damaged, or the data that it was trained on are not at hand and cannot be had.
     """
-    report = next((folder for folder in (out, models.KEPT.parent) if _names(folder)), None)
-    if report is None:
+    if not _names(out):
         return False
     try:
-        text = json.dumps(content(report), separators=(",", ":"))
+        text = json.dumps(content(out), separators=(",", ":"))
     except (ValueError, data.DataError) as error:
         raise ReportError(f"the live page cannot be made: {error}") from None
     (target / "live-data.js").write_text(f"window.LIVE = {text};\n", encoding="utf-8")
@@ -79,7 +78,7 @@ def content(report):
     codes = metrics.encode(networks["hybrid"], some.images)
     kl = _kl(networks[SLIDERS], some.images)
     return {
-        "names": loaded.class_names,
+        "names": loaded.class_names, "notice": loaded.notice,
         "networks": [{"title": title, "figure": figure(name), **exported[name],
                       "n_codes": len(networks[name].encoder[-1].bias) if exported[name]["code"] is not None else 0}
                      for name, title in shown.items()],
