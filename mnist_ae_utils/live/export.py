@@ -14,7 +14,10 @@ from torch import nn
 from mnist_ae_utils.models import EncoderClassifier, Standardize
 
 HERE = Path(__file__).resolve().parent
-ACTIVATIONS = {nn.ReLU: "relu", nn.Sigmoid: "sigmoid", nn.GELU: "gelu"}
+ACTIVATIONS = {
+    nn.ReLU: "relu", nn.LeakyReLU: "leaky_relu", nn.ELU: "elu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh",
+    nn.Sigmoid: "sigmoid",
+}  # fmt: skip
 NOTHING = nn.Dropout | nn.Identity | nn.Flatten  # in evaluation mode, and where images are rows of numbers anyway
 
 
@@ -95,7 +98,8 @@ def _layers(modules, side, weights):
             case nn.Unflatten():
                 side = module.unflattened_size[-1]
             case _ if type(module) in ACTIVATIONS:
-                found.append({"kind": "activation", "of": ACTIVATIONS[type(module)]})
+                slope = getattr(module, "negative_slope", getattr(module, "alpha", 0))
+                found.append({"kind": "activation", "of": ACTIVATIONS[type(module)], "slope": slope})
             case _ if not isinstance(module, NOTHING):
                 raise ValueError(f"the browser does not know this layer, or not here: {module}")
     if scale is not None:

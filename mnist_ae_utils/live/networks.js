@@ -16,8 +16,12 @@ function halfFloats(base64) {
 
 const ACTIVATIONS = {
   relu: (x) => (x > 0 ? x : 0),
-  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
+  leaky_relu: (x, slope) => (x > 0 ? x : slope * x),
+  elu: (x, slope) => (x > 0 ? x : slope * Math.expm1(x)),
   gelu: (x) => (x * (1 + erf(x / Math.SQRT2))) / 2,
+  silu: (x) => x / (1 + Math.exp(-x)),
+  tanh: Math.tanh,
+  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
 };
 
 // Abramowitz and Stegun (1964), formula 7.1.26: to 1.5e-7.
@@ -103,7 +107,7 @@ const LAYERS = {
   },
 
   activation(layer, weights, input) {
-    return input.map(ACTIVATIONS[layer.of]);
+    return input.map((x) => ACTIVATIONS[layer.of](x, layer.slope));
   },
 };
 
