@@ -27,7 +27,7 @@ from torch import nn
 
 from mnist_ae_utils import corruptions, data, live, metrics, models, pictures
 from mnist_ae_utils.live import export
-from mnist_ae_utils.report import command, live_page
+from mnist_ae_utils.report import command, live_page, run
 from mnist_ae_utils.report.folder import ReportError
 
 PAGE_WEIGHT = 4 * 10**6  # bytes
@@ -436,6 +436,21 @@ def test_a_damaged_network_is_said_by_the_export(smoke_report, tmp_path, capsys)
     (tmp_path / "README.md").write_text("# A report\n")
     assert command.main(["live", "--out", str(tmp_path)]) == 1
     assert "run chapters 4 to 6" in capsys.readouterr().err
+
+
+def test_where_the_training_images_are_not_at_hand_the_page_says_so(smoke_report, browser, tmp_path):
+    """As in a fresh clone without network, where part of MNIST takes its place."""
+    out = tmp_path / "report"
+    shutil.copytree(smoke_report, out, ignore=shutil.ignore_patterns("html"))
+    results = json.loads((out / "results.json").read_text())
+    results["header"]["dataset"]["checksum"] = "of all of MNIST"
+    (out / "results.json").write_text(json.dumps(results))
+    shutil.rmtree(out / "notebooks")
+    (out / "notebooks").mkdir()
+    visit(browser, run.book_of(out).with_name("live.html"))
+    WebDriverWait(browser, 20).until(lambda b: b.execute_script(READY))
+    assert "not at hand" in browser.find_element(By.CSS_SELECTOR, "[data-live=oracle]").text
+    assert len(probabilities(browser)) >= 4 and console_errors(browser) == []
 
 
 def test_a_notebook_executed_without_a_browser_shows_a_still_picture(smoke_report):

@@ -40,7 +40,7 @@ function slider(label, { min, max, step, value }, changed) {
 
 // A map of codes. `points` are [x, y] for each image, `labels` their classes. What lies at a place is told by `moved`,
 // called with the place in the points' units and the index of the nearest image; `chosen`, if given, with the latter at
-// a click or Enter. The pointer moves the cross, or the arrow keys do.
+// a click or Enter. The pointer moves the cross, or the arrow keys do, or the element's method `go(point)`.
 function codeMap(points, labels, label, moved, chosen) {
   const side = 640, margin = 16, marks = element("canvas", { width: side, height: side });
   const cross = element("canvas", { width: side, height: side, tabindex: 0, role: "application", "aria-label": label });
@@ -103,7 +103,9 @@ function codeMap(points, labels, label, moved, chosen) {
     if (event.key === "Enter" && chosen) chosen(nearest);
   });
   move(...at);
-  return element("div", { class: "map" }, marks, cross);
+  const made = element("div", { class: "map" }, marks, cross);
+  made.go = (point) => move(toCanvas(point[0], 0), toCanvas(point[1], 1));
+  return made;
 }
 
 // Sliders along the dimensions of a code, in the given order, and what the decoder draws from it: an element with a
@@ -141,8 +143,9 @@ function legend(names) {
 }
 
 // An autoencoder's map: every place of two numbers is a code that the decoder draws; of more numbers, `points` is a flat
-// picture of the codes, and the code is that of the nearest image. `images` may be null.
-function explorer({ network, weights, points, codes, labels, images, names, title }) {
+// picture of the codes, and the code is that of the nearest image. `images` may be null. On a map of two numbers,
+// `locate(image)` moves the cross to the code of an image.
+function explorer({ network, weights, points, codes, labels, images, names, title, figure }) {
   const flat = codes === null, drawn = picture(`${title}: what the decoder draws`, "large"), said = element("p", { class: "said" });
   const decode = (code) => compute(network.decoder, weights, code);
   const original = images ? picture(`${title}: the image there`, "large") : null;
@@ -167,5 +170,8 @@ function explorer({ network, weights, points, codes, labels, images, names, titl
   const seen = element("div", { class: "seen" }, ...(original && !flat ? [original] : []), drawn, said);
   const hint = "Pick two images by click or Enter: the decoder draws the straight line between their codes.";
   const below = flat ? [] : [element("p", { class: "hint" }, hint), path];
-  return element("div", { class: "explorer" }, element("h3", {}, title), element("div", { class: "beside" }, map, seen), ...below);
+  const head = [element("h3", {}, title), ...(figure ? [element("p", { class: "measured" }, figure)] : [])];
+  const made = element("div", { class: "explorer" }, ...head, element("div", { class: "beside" }, map, seen), ...below);
+  made.locate = (image) => map.go(compute(network.code, weights, compute(network.trunk, weights, image)));
+  return made;
 }

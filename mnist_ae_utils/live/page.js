@@ -14,9 +14,9 @@ function answers(live, weights) {
     const bars = live.names.map((name, i) => element("span", { class: "bar", title: name }, element("i"), String(i)));
     const inside = element("div", { class: "inside" }), drawn = network.decoder && picture(`${network.title}: reconstruction`);
     const code = network.decoder && element("canvas", { class: "code", width: network.n_codes / 2, height: 2, role: "img", "aria-label": `${network.title}: code` });
-    const error = element("span", { class: "figure" });
+    const error = element("span", { class: "measured" });
     if (network.decoder) inside.append(element("span", {}, code, error), drawn);
-    const head = element("div", {}, element("span", { class: "name" }, network.title), said, element("span", { class: "figure" }, element("br"), network.figure));
+    const head = element("div", {}, element("span", { class: "name" }, network.title), said, element("div", { class: "measured" }, network.figure));
     const row = element("div", { class: "network" }, head, element("div", { class: "bars", role: "img" }, ...bars), inside);
     return { network, row, said, bars, code, drawn, error };
   });
@@ -24,7 +24,7 @@ function answers(live, weights) {
   made.tell = (image) => {
     const classes = rows.map(({ network, row, said, bars, code, drawn, error }) => {
       const answer = ask(network, weights, image), most = answer.probabilities.indexOf(Math.max(...answer.probabilities));
-      said.textContent = `${live.names[most]}, ${(100 * answer.probabilities[most]).toFixed(1)}% sure`;
+      said.textContent = `says ${live.names[most]}, ${(100 * answer.probabilities[most]).toFixed(1)}% sure`;
       bars.forEach((bar, i) => {
         bar.firstChild.style.height = `${2.6 * answer.probabilities[i]}rem`;
         bar.className = i === most ? "bar most" : "bar";
@@ -64,10 +64,12 @@ function drawing(live, weights) {
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const pen = { x: side / 2, y: side / 2, down: false };
   const framed = picture("the drawing in MNIST's frame", "large"), status = element("p", { class: "hint", role: "status" });
-  const steps = element("p", { class: "figure" });
+  const steps = element("p", { class: "measured" }), cut = element("div", { class: "cut" });
   const networks = answers(live, weights);
 
   function clear() {
+    cut.style.display = "none";
+    steps.textContent = "";
     context.fillStyle = "#ffffff";
     context.fillRect(0, 0, side, side);
   }
@@ -85,7 +87,8 @@ function drawing(live, weights) {
     for (let i = 0; i < ink.length; i++) ink[i] = 1 - pixels[4 * i] / 255;
     const found = frame(ink, side, side);
     if (!found) return;
-    const { box, scaled } = found;
+    const { box, scaled } = found, share = (pixels) => `${(100 * pixels) / side}%`;
+    Object.assign(cut.style, { display: "block", left: share(box.left), top: share(box.top), width: share(box.width), height: share(box.height) });
     steps.textContent = `Cut out: ${box.width}x${box.height} of ${side}x${side}. Scaled to ${scaled.width}x${scaled.height}, the ` +
       `longer side 20. Its center of mass in the middle: ${scaled.left} from the left, ${scaled.top} from the top.`;
     choose(found.image);
@@ -128,14 +131,14 @@ function drawing(live, weights) {
       choose(digit.image);
     } }, canvas);
   }));
-  const field = element("figure", {}, canvas, element("figcaption", {}, element("button", { type: "button", click: clear }, "Clear"), " One digit, large."));
+  const field = element("figure", {}, element("div", { class: "field" }, canvas, cut), element("figcaption", {}, element("button", { type: "button", click: clear }, "Clear"), " One digit, large."));
   const result = element("figure", {}, framed, element("figcaption", {}, "What the networks see: 28x28 pixels"), steps);
   page.listeners.push((image) => {
     show(framed, image);
     frameLines(framed);
     networks.tell(image);
   });
-  const picks = [element("h3", {}, "Or take one that most networks read"), tray(false), element("h3", {}, "... or one on which they err or differ"), tray(true)];
+  const picks = [element("h3", {}, "Or take one that all networks read"), tray(false), element("h3", {}, "... or one on which they err or differ"), tray(true)];
   return element("div", { class: "ae-live" }, element("div", { class: "steps" }, field, result), status, ...picks, networks);
 }
 
@@ -182,6 +185,7 @@ function maps(live, weights) {
   const images = (i) => live.digits[i];
   const shared = { weights, labels: live.labels, images, names: live.names };
   const two = live.maps.map((map) => explorer({ ...shared, ...map, codes: null }));
+  page.listeners.push((image) => two.forEach((map) => map.locate(image)));  // until the pointer moves the cross
   const many = explorer({ ...shared, ...live.flat });
   return element("div", { class: "ae-live" }, legend(live.names), element("div", { class: "two" }, ...two), many);
 }
@@ -191,7 +195,7 @@ function walking(live, weights) {
   const sliders = codeSliders((code) => compute(network.decoder, weights, code), order, dimensions, 12);
   page.listeners.push((image) => sliders.start(compute(network.code, weights, compute(network.trunk, weights, image))));
   const back = element("button", { type: "button", click: () => choose(page.image) }, "Back to the digit above");
-  return element("div", { class: "ae-live" }, element("p", { class: "figure" }, figure), sliders, back);
+  return element("div", { class: "ae-live" }, element("p", { class: "measured" }, figure), sliders, back);
 }
 
 function oracle(live) {
@@ -226,7 +230,7 @@ function oracle(live) {
   };
   const buttons = element("p", {}, element("button", { type: "button", click: () => fill((label) => label) }, "Answer all rightly"), " ",
     element("button", { type: "button", click: () => fill(() => "") }, "Take all back"));
-  root.append(element("p", { class: "figure" }, figure), element("div", { class: "oracle" }, ...fields.map((one) => one.field)), buttons, result, changed, strip);
+  root.append(element("p", { class: "measured" }, figure), element("div", { class: "oracle" }, ...fields.map((one) => one.field)), buttons, result, changed, strip);
   update();
   return root;
 }

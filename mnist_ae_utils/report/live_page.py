@@ -87,7 +87,7 @@ def content(report):
         "digits_png": _png((some.images * 15).round() / 15),  # sixteen shades are enough to look at, and half the size
         "labels": some.labels.tolist(),
         "of_student": says["student"].argmax(1).tolist(),
-        "maps": [{"title": f"{title}: {figure(name)}", "network": exported[name],
+        "maps": [{"title": title, "figure": figure(name), "network": exported[name],
                   "points": _points(metrics.encode(networks[name], some.images))} for name, title in MAPS.items()],
         "flat": {"title": "32 numbers, laid flat (UMAP)".replace("32", str(codes.shape[1])),
                  "network": exported["hybrid"], "points": _points(metrics.umap_embedding(codes.numpy(), 0)),
@@ -96,8 +96,8 @@ def content(report):
                     "dimensions": [f"number {i + 1} (KL {of:.2f} nats)" for i, of in enumerate(kl.tolist())],
                     "figure": f"A narrow variational autoencoder: {figure(SLIDERS)}"},
         "oracle": asked and {
-            "asked": [{"label": label} for label in asked[1]], "n_test": len(test), "figure": figure("student"),
-            "counts": _counts(networks["student"], test)},
+            "asked": [{"label": label} for label in asked[1]], "n_test": len(test),
+            "counts": _counts(networks["student"], test), "figure": f"With the right answers: {figure('student')}"},
         "n_weights": weights.length, "weights": weights.text,
     }  # fmt: skip
 
@@ -117,7 +117,7 @@ def _figure(report, stated, names, name):
     of = models.kept(report / "models" / f"{names[name]}.safetensors")
     value = verify.stated(of, stated)
     if of["score"] == "accuracy":
-        return f"{value:.2%} of the test images (seed {of['seed']})"
+        return f"right on {value:.2%} of the test images (seed {of['seed']})"
     return f"{'ELBO' if of['score'] == 'elbo' else 'error'} {value:.1f} (seed {of['seed']})"
 
 
@@ -130,18 +130,18 @@ def _tray(says, labels):
 
 
 def _asked(report, loaded, stated):
-    """The name of a student, and the images (10, 1, 28, 28) whose labels it was given, with these: or None for both.
+    """The name of a student, and the images (10, 1, 28, 28) whose labels it was given, with these.
 
-    It is the first that heard of ten classes, if there is one; None if these images are not at hand.
+    It is the first that heard of ten classes, if there is one. None for the images if they are not at hand.
     """
     heard = {}
-    for name in _students(report):
-        indices = models.kept(report / "models" / f"{name}.safetensors")["labelled"]
-        heard[name] = loaded.train.images[indices], loaded.train.labels[indices].tolist()
-        if len(set(heard[name][1])) == 10:
-            break
-    name = name if len(set(heard[name][1])) == 10 else next(iter(heard))
-    return name, heard[name] if loaded.checksum == stated["checksum"] else None
+    if loaded.checksum == stated["checksum"]:
+        for name in _students(report):
+            indices = models.kept(report / "models" / f"{name}.safetensors")["labelled"]
+            heard[name] = loaded.train.images[indices], loaded.train.labels[indices].tolist()
+    of_ten = [name for name, (_, labels) in heard.items() if len(set(labels)) == 10]
+    name = [*of_ten, *_students(report)][0]
+    return name, heard.get(name)
 
 
 def _counts(student, test):
