@@ -67,12 +67,12 @@ def blank(browser, tmp_path):
 
 def in_browser(browser, model, images, **options):
     """What `ask` of networks.js says of each image: a list of dicts."""
-    weights = export.Weights()
+    weights, images = export.Weights(), images.flatten(1).tolist()
     network = export.network(model, weights, **options)
-    script = "const [network, text, images] = arguments, weights = halfFloats(text); return images.map((image) => {" \
-             "const a = ask(network, weights, image);" \
+    script = "const [network, text, images] = arguments, weights = halfFloats(bytesOf(text));" \
+             "return images.map((image) => { const a = ask(network, weights, image);" \
              "for (const key of ['code', 'drawn']) if (a[key]) a[key] = Array.from(a[key]); return a; })"  # fmt: skip
-    return browser.execute_script(script, network, weights.text, images.flatten(1).tolist())
+    return browser.execute_script(script, network, export.text(weights.half), images)
 
 
 def lived_in(model, seed=0):
@@ -160,7 +160,7 @@ def test_weights_too_large_for_half_precision_are_refused():
     weights = export.Weights()
     weights.add(torch.tensor([1.0, 1e6]))
     with pytest.raises(ValueError, match="half precision"):
-        weights.text  # noqa: B018
+        weights.half  # noqa: B018
 
 
 def test_a_drawing_is_framed_as_pictures_frame_does_it(blank):
@@ -492,20 +492,20 @@ def test_the_widget_works_in_jupyterlab(tmp_path):
     with log.open("w") as file:
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=file)
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) and time.monotonic() < until:
             time.sleep(0.2)
         address = found[0]
         browser = started(tmp_path / "profile", "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
         browser.set_window_size(1280, 1000)
         browser.get(f"{address}/lab/tree/try.ipynb?reset")
-        WebDriverWait(browser, 60).until(lambda b: "Idle" in b.page_source)
+        WebDriverWait(browser, 180).until(lambda b: "Idle" in b.page_source)
         cell = (By.CSS_SELECTOR, ".jp-Notebook .jp-CodeCell .cm-content")
-        WebDriverWait(browser, 60).until(expected_conditions.element_to_be_clickable(cell)).click()
+        WebDriverWait(browser, 180).until(expected_conditions.element_to_be_clickable(cell)).click()
         maps = (By.CSS_SELECTOR, ".jp-OutputArea .ae-live canvas[tabindex]")
         for n in (1, 2):
             ActionChains(browser).key_down(Keys.SHIFT).send_keys(Keys.ENTER).key_up(Keys.SHIFT).perform()
-            WebDriverWait(browser, 90).until(lambda b, n=n: len(b.find_elements(*maps)) == n)
+            WebDriverWait(browser, 180).until(lambda b, n=n: len(b.find_elements(*maps)) == n)
         torch.manual_seed(0)
         model = models.ConvAutoencoder(2, (4, 8)).eval()
         cross = browser.find_elements(*maps)[0]

@@ -22,7 +22,7 @@ NOTHING = nn.Dropout | nn.Identity | nn.Flatten  # in evaluation mode, and where
 
 
 class Weights:
-    """Weights of several networks, one after the other: `text` is what `halfFloats` of networks.js takes."""
+    """Weights of several networks, one after the other: `half` is what `halfFloats` of networks.js takes."""
 
     def __init__(self):
         self.parts, self.length = [], 0
@@ -34,12 +34,12 @@ class Weights:
         return self.length - tensor.numel()
 
     @property
-    def text(self):
-        """Base64 of all numbers in half precision. ValueError if one is too large for that, or not finite."""
+    def half(self):
+        """The bytes of all numbers in half precision. ValueError if one is too large for that, or not finite."""
         numbers = torch.cat(self.parts).to(torch.float16)
         if not numbers.isfinite().all():
             raise ValueError("a weight is not finite, or too large for half precision")
-        return base64.b64encode(numbers.numpy().astype("<f2").tobytes()).decode()
+        return half(numbers)
 
 
 def network(model, weights, draws=True):
@@ -139,13 +139,18 @@ def _fold(norm, layer):
 
 
 def image_bytes(images):
-    """Base64 of images (n, 1, 28, 28), a byte a pixel, row by row."""
-    return base64.b64encode((images * 255).round().to(torch.uint8).cpu().numpy().tobytes()).decode()
+    """Images (n, 1, 28, 28), a byte a pixel, row by row."""
+    return (images * 255).round().to(torch.uint8).cpu().numpy().tobytes()
 
 
-def half_text(numbers):
-    """Base64 of an array's numbers in half precision, for `halfFloats` of networks.js."""
-    return base64.b64encode(np.ascontiguousarray(np.asarray(numbers), "<f2").tobytes()).decode()
+def half(numbers):
+    """The bytes of an array's numbers in half precision: all lower ones, then the higher ones, which are alike."""
+    return np.asarray(numbers, "<f2").reshape(-1, 1).view(np.uint8).T.tobytes()
+
+
+def text(content):
+    """Bytes as base64, which a script can hold."""
+    return base64.b64encode(content).decode()
 
 
 def code(*modules, style=None):

@@ -2,11 +2,13 @@
 // for the page, and a notebook for the widget. A layer's weights are places in one array of numbers; batch norm and
 // standardization are folded into the layers before or after them by export.py, which writes this format.
 
-// The numbers of a base64 text that holds IEEE half-precision floats, little-endian.
-function halfFloats(base64) {
-  const text = atob(base64), numbers = new Float32Array(text.length >> 1);
-  for (let i = 0; i < numbers.length; i++) {
-    const bits = text.charCodeAt(2 * i) | (text.charCodeAt(2 * i + 1) << 8);
+const bytesOf = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+
+// IEEE half-precision floats as numbers. Of the bytes, the lower ones come first, all of them, then the higher ones.
+function halfFloats(bytes) {
+  const n = bytes.length >> 1, numbers = new Float32Array(n);
+  for (let i = 0; i < n; i++) {
+    const bits = bytes[i] | (bytes[n + i] << 8);
     const exponent = (bits >> 10) & 31, fraction = bits & 1023;
     const size = exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : (fraction / 1024) * 2 ** -14;
     numbers[i] = bits & 0x8000 ? -size : size;

@@ -250,18 +250,24 @@ async function digitsOf(png) {
   };
 }
 
+// Bytes that zlib compressed, as they were.
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
 async function start() {
   const places = document.querySelectorAll("[data-live]");
   try {
     const live = window.LIVE;
     if (!live) throw new Error("live-data.js, which holds the networks, is missing or damaged");
-    const weights = halfFloats(live.weights);
-    if (weights.length !== live.n_weights) throw new Error("live-data.js holds other weights than it says");
+    const weights = halfFloats(await inflated(bytesOf(live.weights)).catch(() => []));
+    if (weights.length !== live.n_weights) throw new Error("live-data.js, which holds the networks, is damaged");
     const [tray, digits] = await Promise.all([digitsOf(live.tray_png), digitsOf(live.digits_png)]);
     live.tray.forEach((digit, i) => (digit.image = tray(i)));
     live.digits = live.labels.map((_, i) => digits(i));
     if (live.oracle) live.oracle.asked.forEach((one, i) => (one.image = tray(live.tray.length + i)));
-    const codes = halfFloats(live.flat.codes), n = codes.length / live.labels.length;
+    const codes = halfFloats(bytesOf(live.flat.codes)), n = codes.length / live.labels.length;
     live.flat.codes = live.labels.map((_, i) => codes.subarray(n * i, n * (i + 1)));
     page.listeners = [];
     const parts = { draw: drawing, spoil: spoiling, map: maps, sliders: walking, oracle };

@@ -1,8 +1,8 @@
 // The widget of `live.explore` in a notebook: anywidget calls `render`.
 
 function render({ model, el }) {
-  const content = model.get("content"), weights = halfFloats(content.weights), decode = (code) => compute(content.network.decoder, weights, code);
-  const bytes = Uint8Array.from(atob(content.images), (c) => c.charCodeAt(0));
+  const content = model.get("content"), weights = halfFloats(bytesOf(content.weights)), decode = (code) => compute(content.network.decoder, weights, code);
+  const bytes = bytesOf(content.images);
   const images = (i) => Float32Array.from(bytes.subarray(784 * i, 784 * (i + 1)), (x) => x / 255);
   const two = content.codes[0].length === 2;
   const root = element("div", { class: "ae-live" });

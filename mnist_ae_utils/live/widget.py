@@ -56,9 +56,9 @@ def explore(autoencoder, data):
     if os.environ.get(STILL):
         return Image(still)
     return Explorer({
-        "network": network, "weights": weights.text, "codes": codes.tolist(), "points": points.tolist(),
-        "labels": some.labels.tolist(), "names": data.class_names, "images": export.image_bytes(some.images),
-        "order": order,
+        "network": network, "weights": export.text(weights.half), "codes": codes.tolist(), "points": points.tolist(),
+        "labels": some.labels.tolist(), "names": data.class_names, "order": order,
+        "images": export.text(export.image_bytes(some.images)),
         "dimensions": [f"number {i + 1} (varies by {spread:.2f})" for i, spread in enumerate(codes.std(0).tolist())],
     }, still)  # fmt: skip
 

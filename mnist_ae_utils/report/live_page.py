@@ -1,9 +1,9 @@
 """The live page: networks of a report, digits to ask them about, and maps, as files beside the book's page."""
 
-import base64
 import io
 import json
 import shutil
+import zlib
 from functools import partial
 
 import numpy as np
@@ -91,14 +91,14 @@ def content(report):
                   "points": _points(metrics.encode(networks[name], some.images))} for name, title in MAPS.items()],
         "flat": {"title": "32 numbers, laid flat (UMAP)".replace("32", str(codes.shape[1])),
                  "network": exported["hybrid"], "points": _points(metrics.umap_embedding(codes.numpy(), 0)),
-                 "codes": export.half_text(codes)},
+                 "codes": export.text(export.half(codes))},
         "sliders": {"network": exported[SLIDERS], "order": kl.argsort(descending=True).tolist(),
                     "dimensions": [f"number {i + 1} (KL {of:.2f} nats)" for i, of in enumerate(kl.tolist())],
                     "figure": f"A narrow variational autoencoder: {figure(SLIDERS)}"},
         "oracle": asked and {
             "asked": [{"label": label} for label in asked[1]], "n_test": len(test),
             "counts": _counts(networks["student"], test), "figure": f"With the right answers: {figure('student')}"},
-        "n_weights": weights.length, "weights": weights.text,
+        "n_weights": weights.length, "weights": export.text(zlib.compress(weights.half, 9)),
     }  # fmt: skip
 
 
@@ -166,4 +166,4 @@ def _png(images, columns=50):
     pixels = (images * 255).round().to(torch.uint8).view(-1, columns, 28, 28).transpose(1, 2).reshape(-1, columns * 28)
     file = io.BytesIO()
     Image.fromarray(pixels.cpu().numpy()).save(file, "PNG", optimize=True)
-    return base64.b64encode(file.getvalue()).decode()
+    return export.text(file.getvalue())
