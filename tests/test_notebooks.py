@@ -21,8 +21,8 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
     "trainings", "few_labels", "chapter", "plots", "live.export", "live.widget", "report.folder", "report.kernel",
-    "report.notebooks", "report.collect", "report.pages", "report.check", "report.verify", "report.live_page",
-    "report.book", "report.run", "report.command", "__main__",
+    "report.notebooks", "report.collect", "report.pages", "report.verify", "report.live_page", "report.book",
+    "report.check", "report.run", "report.command", "__main__",
 )  # fmt: skip
 
 
