@@ -143,18 +143,18 @@ function legend(names) {
 }
 
 // An autoencoder's map: every place of two numbers is a code that the decoder draws; of more numbers, `points` is a flat
-// picture of the codes, and the code is that of the nearest image. `images` may be null. On a map of two numbers,
-// `locate(image)` moves the cross to the code of an image.
+// picture of the `codes` (else null), the code is that of the nearest image, and `images` gives that one. On a map of two
+// numbers, `locate(image)` moves the cross to the code of an image.
 function explorer({ network, weights, points, codes, labels, images, names, title, figure }) {
-  const flat = codes === null, drawn = picture(`${title}: what the decoder draws`, "large"), said = element("p", { class: "said" });
+  const two = codes === null, drawn = picture(`${title}: what the decoder draws`, "large"), said = element("p", { class: "said" });
   const decode = (code) => compute(network.decoder, weights, code);
-  const original = images ? picture(`${title}: the image there`, "large") : null;
+  const original = picture(`${title}: the image there`, "large");
   function moved(place, nearest) {
-    const code = flat ? place : codes[nearest];
+    const code = two ? place : codes[nearest];
     drawn.dataset.code = Array.from(code).join(" ");
     show(drawn, decode(code));
-    if (original && !flat) show(original, images(nearest));
-    said.textContent = flat ? `code ${place.map((x) => x.toFixed(2)).join(", ")}` : `class ${names[labels[nearest]]}`;
+    if (!two) show(original, images(nearest));
+    said.textContent = two ? `code ${place.map((x) => x.toFixed(2)).join(", ")}` : `class ${names[labels[nearest]]}`;
   }
   const picked = [], path = element("div", { class: "strip" });
   function chosen(nearest) {
@@ -166,10 +166,10 @@ function explorer({ network, weights, points, codes, labels, images, names, titl
       return show(picture(ends[1] ? `${Math.round(100 * part)}% of the way` : "start of the path"), decode(code));
     }));
   }
-  const map = codeMap(points, labels, `${title}. Arrow keys move, Enter picks.`, moved, flat ? null : chosen);
-  const seen = element("div", { class: "seen" }, ...(original && !flat ? [original] : []), drawn, said);
+  const map = codeMap(points, labels, `${title}. Arrow keys move, Enter picks.`, moved, two ? null : chosen);
+  const seen = element("div", { class: "seen" }, ...(two ? [] : [original]), drawn, said);
   const hint = "Pick two images by click or Enter: the decoder draws the straight line between their codes.";
-  const below = flat ? [] : [element("p", { class: "hint" }, hint), path];
+  const below = two ? [] : [element("p", { class: "hint" }, hint), path];
   const head = [element("h3", {}, title), ...(figure ? [element("p", { class: "measured" }, figure)] : [])];
   const made = element("div", { class: "explorer" }, ...head, element("div", { class: "beside" }, map, seen), ...below);
   made.locate = (image) => map.go(compute(network.code, weights, compute(network.trunk, weights, image)));

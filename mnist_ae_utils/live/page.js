@@ -13,7 +13,7 @@ function answers(live, weights) {
     const said = element("span", { class: "says" });
     const bars = live.names.map((name, i) => element("span", { class: "bar", title: name }, element("i"), String(i)));
     const inside = element("div", { class: "inside" }), drawn = network.decoder && picture(`${network.title}: reconstruction`);
-    const code = network.decoder && element("canvas", { class: "code", width: network.n_codes / 2, height: 2, role: "img", "aria-label": `${network.title}: code` });
+    const code = network.decoder && element("canvas", { class: "code", width: network.decoder[0].inputs / 2, height: 2, role: "img", "aria-label": `${network.title}: code` });
     const error = element("span", { class: "measured" });
     if (network.decoder) inside.append(element("span", {}, code, error), drawn);
     const head = element("div", {}, element("span", { class: "name" }, network.title), said, element("div", { class: "measured" }, network.figure));

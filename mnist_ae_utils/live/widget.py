@@ -58,7 +58,7 @@ def explore(autoencoder, data):
     return Explorer({
         "network": network, "weights": export.text(weights.half), "codes": codes.tolist(), "points": points.tolist(),
         "labels": some.labels.tolist(), "names": data.class_names, "order": order,
-        "images": export.text(export.image_bytes(some.images)),
+        "images": export.text(export.image_bytes(some.images)) if codes.shape[1] > 2 else "",  # a plane shows none
         "dimensions": [f"number {i + 1} (varies by {spread:.2f})" for i, spread in enumerate(codes.std(0).tolist())],
     }, still)  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mnist_ae_utils import data, metrics, models
+from mnist_ae_utils import data, metrics, models, training
 from mnist_ae_utils.chapter import part_of_test
 from mnist_ae_utils.live import export
 from mnist_ae_utils.report import collect, verify
@@ -58,8 +58,8 @@ def _names(report):
 
 def _students(report):
     """The names of the students that ten labels taught, by their seeds."""
-    names = [path.stem for path in (report / "models").glob("student_*.safetensors")]
-    return sorted(name for name in names if name.removeprefix("student_").isdecimal())
+    seeds = [path.stem.removeprefix("student_") for path in (report / "models").glob("student_*.safetensors")]
+    return [f"student_{seed}" for seed in sorted(map(int, filter(str.isdecimal, seeds)))]
 
 
 def content(report):
@@ -79,9 +79,7 @@ def content(report):
     kl = _kl(networks[SLIDERS], some.images)
     return {
         "names": loaded.class_names, "notice": loaded.notice,
-        "networks": [{"title": title, "figure": figure(name), **exported[name],
-                      "n_codes": len(networks[name].encoder[-1].bias) if exported[name]["code"] is not None else 0}
-                     for name, title in shown.items()],
+        "networks": [{"title": title, "figure": figure(name), **exported[name]} for name, title in shown.items()],
         "tray": [{"index": i, "label": int(some.labels[i]), "hard": hard} for i, hard in tray],
         "tray_png": _png(torch.cat([some.images[[i for i, _ in tray]], *([asked[0]] if asked else [])])),
         "digits_png": _png((some.images * 15).round() / 15),  # sixteen shades are enough to look at, and half the size
@@ -89,7 +87,7 @@ def content(report):
         "of_student": says["student"].argmax(1).tolist(),
         "maps": [{"title": title, "figure": figure(name), "network": exported[name],
                   "points": _points(metrics.encode(networks[name], some.images))} for name, title in MAPS.items()],
-        "flat": {"title": "32 numbers, laid flat (UMAP)".replace("32", str(codes.shape[1])),
+        "flat": {"title": f"{codes.shape[1]} numbers, laid flat (UMAP)",
                  "network": exported["hybrid"], "points": _points(metrics.umap_embedding(codes.numpy(), 0)),
                  "codes": export.text(export.half(codes))},
         "sliders": {"network": exported[SLIDERS], "order": kl.argsort(descending=True).tolist(),
@@ -153,7 +151,7 @@ def _counts(student, test):
 def _kl(vae, images):
     """Mean KL divergence in nats of each number of a VAE's code (latent_dim,) from the prior."""
     mean, log_variance = metrics.in_batches(lambda batch: torch.stack(vae.posterior(batch), 1), images).unbind(1)
-    return ((mean.square() + log_variance.exp() - log_variance - 1) / 2).mean(0)
+    return training.kl_from_prior(mean, log_variance).mean(0)
 
 
 def _points(points):
