@@ -4,7 +4,7 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 
-.PHONY: help install book report full check test faults lab cells bench lock clean
+.PHONY: help install book report full check test faults lab cells assignments solutions bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
@@ -35,7 +35,13 @@ lab: install ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyter lab notebooks
 
 cells: install ## write the package's text into the notebook cells that show it
-	$(PYTHON) tests/cells.py
+	PYTHONPATH=exercises $(PYTHON) tests/cells.py
+
+assignments: install ## make the exercises' notebooks of exercises/: for students, into notebooks/exercises/
+	$(PYTHON) exercises/build.py
+
+solutions: install ## the same with solutions, for teachers, into solutions/
+	$(PYTHON) exercises/build.py --solutions
 
 bench: install ## time a training step against a DataLoader loop
 	$(PYTHON) tests/benchmark.py

@@ -14,6 +14,12 @@ WATCH_S = 1  # how often a worker looks whether its kernel is still there
 # A control group's files: the limit of its memory and what is used of it, and how its statistics name their sums.
 GROUP_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"
 GROUP_2 = "memory.max", "memory.current", ""
+STILL = "MNIST_AE_STILL"  # set where notebooks are executed without a browser
+
+
+def is_watched():
+    """Whether somebody may see a notebook run and use its widgets: not where a report is made."""
+    return not os.environ.get(STILL)
 
 
 def cache_folder():

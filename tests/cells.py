@@ -4,7 +4,8 @@
 
 A code cell whose metadata say ``"source": ["models.DenseAutoencoder", ...]`` holds the sources of these definitions of
 the package, each without its docstring but for the first line. A cell with ``"rules": "01_linear_autoencoder"`` holds
-what ``rules.toml`` announces for that notebook. A test says where a cell and the package differ.
+what ``rules.toml`` announces for that notebook, one with ``"exercises"`` the list of its exercises. A test says where a
+cell and its source differ.
 """
 
 import ast
@@ -12,6 +13,7 @@ import importlib
 import inspect
 from pathlib import Path
 
+import build
 import nbformat
 
 from mnist_ae_utils import results
@@ -51,6 +53,8 @@ def expected(cell):
     """What a cell must hold; None for one that is not held to the package."""
     if "rules" in cell.metadata:
         return announced(cell.metadata["rules"])
+    if "exercises" in cell.metadata:
+        return build.listed(cell.metadata["exercises"])
     names = cell.metadata.get("source")
     return "\n\n\n".join(map(text, names)) if names else None
 

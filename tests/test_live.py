@@ -29,7 +29,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from torch import nn
 
-from mnist_ae_utils import corruptions, data, live, metrics, models, pictures
+from mnist_ae_utils import corruptions, data, live, machine, metrics, models, pictures
 from mnist_ae_utils.live import export
 from mnist_ae_utils.report import command, live_page, run
 from mnist_ae_utils.report.folder import ReportError
@@ -522,7 +522,7 @@ def test_the_widget_works_in_jupyterlab(tmp_path):
                "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={tmp_path}",
                "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
     places = {name: str(tmp_path / name) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
-    environment = {name: value for name, value in os.environ.items() if name != live.widget.STILL}
+    environment = {name: value for name, value in os.environ.items() if name != machine.STILL}
     environment |= places | {"PYTHONPATH": os.pathsep.join(sys.path)}
     log, browser = tmp_path / "log", None
     with log.open("w") as file:

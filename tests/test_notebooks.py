@@ -20,9 +20,9 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 # A module imports only from those before it; modules in one group, separated by spaces, not from each other.
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
-    "trainings", "few_labels", "chapter", "plots", "live.export", "live.widget", "report.folder", "report.kernel",
-    "report.notebooks", "report.collect", "report.pages", "report.verify", "report.live_page", "report.book",
-    "report.check", "report.run", "report.command", "__main__",
+    "trainings", "few_labels", "chapter", "checks", "plots", "predictions", "live.export", "live.widget",
+    "report.folder", "report.kernel", "report.notebooks", "report.collect", "report.pages", "report.verify",
+    "report.live_page", "report.book", "report.check", "report.run", "report.command", "__main__",
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def test_a_notebook_is_stripped_and_readable(path):
     for part in ("**The question of this chapter.**", "**What to expect.**", "**Run time**", "*Predict:*",
                  "**What to see.**", "## Exercises"):  # fmt: skip
         assert part in prose, f"{path.name} lacks {part}"
-    assert any("solution" in cell.metadata.get("tags", []) for cell in code)
+    assert [cell.metadata.get("exercises") for cell in notebook.cells][-1] == path.stem
     if path.stem in measured.RULES["contrasts"]:
         opening = cells.announced(path.stem)
         assert any(cell.source == opening for cell in notebook.cells[:3]), "it announces its contrasts"

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 
 import anywidget
 import matplotlib.pyplot as plt
@@ -11,11 +10,10 @@ import torch
 import traitlets
 from IPython.display import Image
 
-from mnist_ae_utils import metrics, plots
+from mnist_ae_utils import machine, metrics, plots
 from mnist_ae_utils.live import export
 
 N_IMAGES, N_STEPS = 1_000, 9  # on the map; along a number of the code, in the still picture
-STILL = "MNIST_AE_STILL"  # set where notebooks are executed without a browser
 
 
 class Explorer(anywidget.AnyWidget):
@@ -53,7 +51,7 @@ def explore(autoencoder, data):
     points = np.asarray(codes) if codes.shape[1] == 2 else metrics.umap_embedding(codes.numpy(), 0)
     order = codes.var(0).argsort(descending=True).tolist()
     still = _still(autoencoder, codes, points, some.labels.cpu(), order)
-    if os.environ.get(STILL):
+    if not machine.is_watched():
         return Image(still)
     return Explorer({
         "network": network, "weights": export.text(weights.half), "codes": codes.tolist(), "points": points.tolist(),

@@ -11,6 +11,8 @@ from jupyter_client import AsyncKernelManager, launch_kernel
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning import LocalProvisioner
 
+from mnist_ae_utils import machine
+
 ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 # What takes longest to import is there when the kernel's folder and arguments come. No configuration file is read,
 # wherever one lies; what is typed into it could leave a report without figures.
@@ -109,7 +111,7 @@ def environment(n_kernels=1):
             "JUPYTER_RUNTIME_DIR": private,  # the usual one may be in a home that cannot be written to
             "MPLCONFIGDIR": matplotlib.get_configdir(),  # where that cannot be written to, a temporary one for all
             "MATPLOTLIBRC": os.path.join(matplotlib.get_data_path(), "matplotlibrc"),
-            "MNIST_AE_STILL": "1",  # no browser is there to show a widget
+            machine.STILL: "1",  # no browser is there to show a widget
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning about the debugger in each kernel's log
         } | ({} if sys.stdout.isatty() else {"TQDM_MININTERVAL": "30"})  # a log need not see a bar grow
         Process.to_come = n_kernels

@@ -1,0 +1,95 @@
+"""The exercises: right answers pass their checks, stubs and wrong ones are refused with a hint; the notebooks of them.
+
+Each source's cells run here in one namespace, as a kernel runs them, on the smoke profile and on another data set.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from mnist_ae_utils import checks
+
+ROOT = Path(__file__).resolve().parents[1]
+spec = importlib.util.spec_from_file_location("build", ROOT / "exercises" / "build.py")
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+SOURCES = {path.stem: build.exercises(build.read(path)) for path in build.SOURCES}
+EACH = [pytest.param(name, exercise, id=exercise.number) for name, found in SOURCES.items() for exercise in found]
+
+
+def run(source, scope):
+    exec(compile(source, "<answer>", "exec"), scope)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory, monkeypatch_module):
+    """By source and data set, a function that returns a new namespace in which the set-up has been run."""
+    made = {}
+
+    def scope(name, dataset):
+        if (name, dataset) not in made:
+            cells = build.read(ROOT / "exercises" / f"{name}.py").cells
+            first = next(i for i, cell in enumerate(cells) if cell.source.startswith("## "))
+            values = {"__name__": "__main__"}
+            for cell in cells[:first]:
+                if cell.cell_type == "code":
+                    run(cell.source, values)
+                if "parameters" in cell.metadata.get("tags", []):
+                    values |= {"profile": "smoke", "dataset": dataset, "device": "cpu"}
+            made[name, dataset] = values
+        return dict(made[name, dataset])
+
+    return scope
+
+
+@pytest.fixture(scope="module")
+def monkeypatch_module(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MNIST_AE_CACHE", str(tmp_path_factory.getbasetemp() / "exercises-cache"))
+        patch.setenv("LOKY_MAX_CPU_COUNT", "1")
+        patch.setenv("MPLBACKEND", "agg")
+        yield patch
+
+
+def with_given(exercise, scope):
+    for source in exercise.cells["given"]:
+        run(source, scope)
+    return scope
+
+
+def answers(exercise):
+    """Right answers: the solution, and the same with what another one writes anew put in its place."""
+    yield exercise.cells["answer"]
+    for other in exercise.cells["also-right"]:
+        yield [*exercise.cells["answer"], other]
+
+
+@pytest.mark.parametrize("dataset", ["auto", "uci-digits"])
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_right_answers_pass_however_they_are_written(name, exercise, dataset, prepared, capsys):
+    for answer in answers(exercise):
+        scope = with_given(exercise, prepared(name, dataset))
+        for source in answer + exercise.cells["check"]:
+            run(source, scope)
+        assert f"{exercise.number}: right." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "exercise"), EACH)
+def test_the_stub_and_wrong_answers_are_refused_with_a_hint(name, exercise, prepared):
+    assert len(exercise.cells["wrong"]) >= 2 and exercise.cells["also-right"] and len(exercise.cells["check"]) == 1
+    scope = with_given(exercise, prepared(name, "auto"))
+    for source in map(build.stub, exercise.cells["answer"]):
+        run(source, scope)
+    with pytest.raises(checks.NotYet, match="^Write .* first"):
+        run(*exercise.cells["check"], scope)
+    hints = []
+    for wrong in exercise.cells["wrong"]:
+        scope = with_given(exercise, prepared(name, "auto"))
+        for source in [*exercise.cells["answer"], wrong]:
+            run(source, scope)
+        with pytest.raises(checks.NotYet) as refused:
+            run(*exercise.cells["check"], scope)
+        hints.append(str(refused.value))
+    for hint in hints:
+        assert 20 < len(hint) < 300, hint
