@@ -60,7 +60,7 @@ def require(condition, hint):
 
 def number(value, what, low=-math.inf, high=math.inf):
     """The value as a float; NotYet unless it is one finite number from `low` to `high`. `what` names it in the hint."""
-    if isinstance(value, torch.Tensor | np.ndarray) and np.size(value) == 1:
+    if isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1:
         value = value.item()
     kind = "a tensor" if isinstance(value, torch.Tensor) else f"a value of type {type(value).__name__}"
     require(isinstance(value, numbers.Real) and not isinstance(value, bool), f"{what} should be a number, not {kind}.")

@@ -5,19 +5,15 @@ The page is opened from its folder with the network off; its networks are the sm
 
 import json
 import math
-import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
-import time
 
+import in_jupyterlab
 import nbformat
 import numpy as np
 import pytest
 import torch
-from chromium import console_errors, started, visit
+from chromium import console_errors, visit
 from selenium.common.exceptions import (
     ElementNotInteractableException,
     NoSuchElementException,
@@ -29,7 +25,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from torch import nn
 
-from mnist_ae_utils import corruptions, data, live, machine, metrics, models, pictures
+from mnist_ae_utils import corruptions, data, live, metrics, models, pictures
 from mnist_ae_utils.live import export
 from mnist_ae_utils.report import command, live_page, run
 from mnist_ae_utils.report.folder import ReportError
@@ -518,24 +514,7 @@ def test_the_widget_works_in_jupyterlab(tmp_path):
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
     notebook.cells = [nbformat.v4.new_code_cell(NOTEBOOK.format(latent_dim=n)) for n in (2, 8)]
     nbformat.write(notebook, tmp_path / "try.ipynb")
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
-               "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={tmp_path}",
-               "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
-    places = {name: str(tmp_path / name) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
-    environment = {name: value for name, value in os.environ.items() if name != machine.STILL}
-    environment |= places | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    log, browser = tmp_path / "log", None
-    with log.open("w") as file:
-        server = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=file)
-    try:
-        until = time.monotonic() + 180
-        while not (found := re.search(r"http://127\.0\.0\.1:\d+", log.read_text())) and time.monotonic() < until:
-            time.sleep(0.2)
-        address = found[0]
-        browser = started(tmp_path / "profile", "host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1")
-        browser.set_window_size(1280, 1000)
-        browser.get(f"{address}/lab/tree/try.ipynb?reset")
-        WebDriverWait(browser, 180).until(lambda b: "Idle" in b.page_source)
+    with in_jupyterlab.opened(tmp_path, "try.ipynb") as browser:
         run_cell(browser, 2, "canvas[tabindex]")
         torch.manual_seed(0)
         model = models.ConvAutoencoder(2, (4, 8)).eval()
@@ -555,8 +534,3 @@ def test_the_widget_works_in_jupyterlab(tmp_path):
         browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", sliders[0])
         sliders[0].send_keys(Keys.END)
         assert last.get_attribute("data-code") != before and math.isfinite(float(pixels(browser, last).sum()))
-    finally:
-        if browser:
-            browser.quit()
-        server.kill()  # its kernel ends with it
-        server.wait(60)
