@@ -45,9 +45,16 @@ def opened(folder, notebook, **environment):
         server.wait(60)
 
 
+def is_idle(browser):
+    """Whether a kernel is there and has nothing to do."""
+    return browser.execute_script(
+        "const context = window.jupyterapp?.shell?.currentWidget?.sessionContext;"
+        "return Boolean(context?.isReady) && context.session?.kernel?.status === 'idle'")  # fmt: skip
+
+
 def idle(browser):
     """Wait until the notebook's kernel has nothing to do."""
-    WebDriverWait(browser, PATIENCE).until(lambda b: b.find_elements("css selector", "[data-status=idle]"))
+    WebDriverWait(browser, PATIENCE).until(is_idle)
 
 
 def command(browser, name):
@@ -64,10 +71,8 @@ def all_run(browser):
     """Wait until every code cell has been run by the kernel that is there now; return the cells."""
 
     def found(b):
-        code = [cell for cell in cells(b) if cell["cell_type"] == "code"]
-        return b.find_elements("css selector", "[data-status=idle]") and [c["execution_count"] for c in code] == list(
-            range(1, len(code) + 1)
-        )
+        counts = [cell["execution_count"] for cell in cells(b) if cell["cell_type"] == "code"]
+        return counts == list(range(1, len(counts) + 1)) and is_idle(b)
 
     WebDriverWait(browser, PATIENCE, poll_frequency=2).until(found)
     return cells(browser)
