@@ -772,8 +772,9 @@ def predicted():
 # - **d** Of two classifiers, the one with the smaller ECE makes fewer errors.
 # - **e** The threshold of an alarm that tells the strange test images best shows how well the alarm will do on
 #   others.
-# - **f** The mean of several networks' class probabilities never has a larger NLL than these networks have on
-#   average.
+# - **f** The mean of several networks' class probabilities (an *ensemble*, [Lakshminarayanan et al.
+#   2017](../REFERENCES.md#l)) never has a larger NLL than these networks have on average.
+
 
 
 # %% tags=["answer"]
