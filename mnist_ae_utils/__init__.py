@@ -1,7 +1,7 @@
 """Shared code of the course "Can an MNIST autoencoder learn ten-digit classification?".
 
 Read the modules in this order; each imports only from those before it: corruptions, data, machine, pictures, models,
-training, metrics, results, fingerprints, runs, trainings, few_labels, chapter, plots, live, report.
+training, metrics, results, fingerprints, runs, trainings, few_labels, chapter, figures, plots, live, report.
 """
 
 __version__ = "0.2.0"
