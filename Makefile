@@ -4,7 +4,7 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 
-.PHONY: help install book report full check test faults lab cells assignments solutions bench lock clean
+.PHONY: help install book pdf report full check test faults lab cells assignments solutions bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
@@ -14,6 +14,9 @@ install: ## make or update .venv with the pinned versions (CPU=0|1 decides for a
 
 book: install ## render the committed report as a book and open it: no training
 	$(PYTHON) -m mnist_ae_utils book
+
+pdf: install ## the same as one PDF, reports/html/book.pdf; needs Chromium or Chrome
+	$(PYTHON) -m mnist_ae_utils book --pdf
 
 report: install ## run the notebooks on the quick profile and render the book, into reports/quick
 	$(PYTHON) -m mnist_ae_utils report --profile quick

@@ -16,9 +16,10 @@ import seaborn as sns
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import confusion_matrix
 
-from mnist_ae_utils import metrics, results
+from mnist_ae_utils import figures, metrics, results
 
 sns.set_theme(style="ticks", rc={"axes.grid": True, "grid.alpha": 0.35, "figure.dpi": 90, "axes.titlesize": 12})
+figures.show_fine()
 
 DIGIT_COLORS = sns.color_palette("tab10", 10)
 _C, _VAE, _GOLD = sns.color_palette("colorblind", 10), "#7b3294", "#a68a00"  # _C has a yellow, too light for a line
@@ -49,6 +50,7 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     "ink": _C[5], "ideal": "0.25", "softmax": _C[2], "softmax, end to end": _C[3],
 }  # fmt: skip
 MARKERS = "osD^vPX*<>"
+VERDICTS = "09_answer.ipynb#verdicts"  # where the claims of the article are decided
 INTERVAL_SEEDS = 3  # fewer show no interval: that of two is thirteen times their spread, and would hide every line
 
 
@@ -384,18 +386,24 @@ def paired_differences(differences, xlabel, title=None):
     return _finish(ax, legend=False, xlabel=xlabel, title=title)
 
 
-def _interval_text(entry):
-    return "{:.4g} to {:.4g}".format(*entry["ci"]) if entry["ci"] else ""
-
-
 def results_table(of):
-    """What a chapter recorded, as a table: value, interval, seeds and what it stands beside."""
-    return pd.DataFrame([{
-        "result": entry["id"] + (f" ({entry['n_labels']:,} labels)" if entry["n_labels"] else ""),
-        "split": entry["split"], "mean": "diverged" if entry["value"] is None else f"{entry['value']:.4g}",
-        "95% interval": _interval_text(entry), "seeds": len(entry["per_seed"]), "unit": entry["unit"],
-        "beside": "{value:g}, {source}".format(**entry["reference"]) if entry["reference"] else "",
-    } for entry in of.entries if "claim" not in entry]).style.hide(axis="index")  # fmt: skip
+    """What a chapter recorded, as a table: in words, with unit, interval, seeds and what was published."""
+    return _wide_table({
+        "what was measured": results.name(entry["id"]), "images": entry["split"].replace("train", "training"),
+        "labels": _labels_text(entry), "mean (95% interval)": results.mean_text(entry), "unit": results.unit(entry),
+        "seeds": len(entry["per_seed"]), "published": _published(entry),
+    } for entry in of.entries if "claim" not in entry)  # fmt: skip
+
+
+def _labels_text(entry):
+    return f"{entry['n_labels']:,}" if entry["n_labels"] else ""
+
+
+def _published(entry):
+    if not entry["reference"]:
+        return ""
+    value = results.number_text(entry["reference"]["value"] * (100 if entry["unit"] == "fraction" else 1))
+    return f"{value}, {results.cited(entry['reference']['source'])}"
 
 
 def contrast_table(of):
@@ -404,23 +412,24 @@ def contrast_table(of):
     p is that of a t test that the mean is the rule's threshold, one contrast alone. The committed report is that of the
     full profile, if it was made on the same data; its column is left out where it is what runs.
     """
-    committed = results.committed(of)
-    rows = []
+    committed, rows, shown = results.committed(of), [], None
     for entry in of.entries:
         if "claim" not in entry or entry["unit"] == "verdict":
             continue
+        asked = entry["claim"], entry["rule"]
+        what, difference = asked if asked != shown else ("", "")  # said once for several numbers of labels
+        shown = asked
         row = {
-            "what is asked": entry["claim"], "difference": entry["rule"],
-            "labels": f"{entry['n_labels']:,}" if entry["n_labels"] else "",
+            "what is asked": what, "difference": difference, "labels": _labels_text(entry),
             "mean (95% interval)": results.difference_text(entry),
             "p": f"{results.p_value(entry['per_seed'], entry['above']):.2g}" if entry["ci"] else "",
-            "decides": f"claim {entry['primary']}" if "primary" in entry else "",
+            "decides": f'<a href="{VERDICTS}">claim {entry["primary"]}</a>' if "primary" in entry else "",
         }  # fmt: skip
         if committed:
             theirs = committed.get((entry["id"], entry["labels"]))
             row["committed report"] = results.difference_text(theirs) if theirs else ""
         rows.append(row)
-    return pd.DataFrame(rows).style.hide(axis="index")
+    return _wide_table(rows)
 
 
 def verdict_table(reports):
@@ -472,21 +481,10 @@ def headline_table(reports):
         for entry in (entry for entry in entries if entry["split"] == "test" and "claim" not in entry):
             n = entry["n_labels"]
             key = entry["id"], "" if not n else "all" if n == most else f"{n:,}"
-            cells[key, name] = _mean_text(entry)
+            cells[key, name] = results.mean_text(entry, clip=True)
             if entry.get("shown") == "results":
-                unit = "%" if entry["unit"] == "fraction" else entry["unit"]
-                titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": unit})
+                titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": results.unit(entry)})
     return _wide_table(row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items())
-
-
-def _mean_text(entry):
-    if entry["value"] is None:
-        return "diverged"
-    numbers = np.array([entry["value"], *(entry["ci"] or ())])
-    if entry["unit"] == "fraction":
-        numbers = 100 * numbers.clip(0, 1)  # Student's interval may leave what is possible
-    mean, *ends = (f"{number:.2f}" for number in numbers)
-    return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def effects(contrasts, title=None):

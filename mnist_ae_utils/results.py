@@ -1,5 +1,6 @@
 """What a notebook measured: entries with intervals, contrasts by the rules of ``rules.toml``; one file a notebook."""
 
+import html
 import json
 import math
 import os
@@ -14,6 +15,31 @@ from mnist_ae_utils import data, models
 
 # What is compared, and how it is judged: the claims of the article, and by notebook its contrasts.
 RULES = tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8"))
+
+# What parts of an id are called where people read them, those between its dots; and words of all other parts.
+_PARTS = {
+    "pca_mlp": "MLP on PCA codes", "pca_mlp_tuned": "MLP on PCA codes", "mlp_pixels": "MLP on pixels",
+    "mlp_random_encoder": "MLP on random codes", "svm_pixels": "SVM on pixels", "frozen_mlp": "frozen encoder + MLP",
+    "frozen_encoder_mlp": "frozen encoder + MLP", "hybrid": "the article's hybrid",
+    "denoising_encoder_mlp": "denoising encoder + MLP", "restoring_encoder_mlp": "restoring encoder + MLP",
+    "end_to_end_tuned": "end to end, chosen rate", "spreading_plain": "label spreading on codes",
+    "spreading_pixels": "label spreading on pixels", "conv_bn_ae": "convolutional AE with batch norm",
+    "conv_no_bn_ae": "convolutional AE without batch norm", "dense_matched_ae": "dense AE of equal size",
+    "m1m2": "M1+M2, head start", "m1m2_random_start": "M1+M2, random start", "real": "real images",
+    "few_labels_pixels": "few labels, pixels instead of codes", "anomaly": "class left out",
+    "foreign": "images of no class", "rejection": "answers held back", "seen": "class seen",
+    "knn_accuracy": "accuracy of nearest neighbors", "linear_probe_accuracy": "accuracy of a linear probe",
+    "kmeans_accuracy": "accuracy of k-means", "kmeans_nmi": "NMI of k-means and classes",
+    "skill_lost": "share of skill lost", "running": "running averages", "recomputed": "recomputed statistics",
+    "active_units": "active dimensions", "kl": "KL divergence", "nll": "negative log-likelihood",
+}  # fmt: skip
+_WORDS = {
+    "ae": "AE", "vae": "VAE", "pca": "PCA", "mlp": "MLP", "cnn": "CNN", "umap": "UMAP", "elbo": "ELBO", "m1": "M1",
+    "auroc": "AUROC", "aurc": "AURC", "vicreg": "VICReg", "mahalanobis": "Mahalanobis", "gaussian": "Gaussian",
+    "frechet": "Frechet", "uci": "UCI", "conv": "convolutional", "no": "without", "bn": "batch norm",
+    "lr": "at learning rate", "matched": "of equal size",
+}  # fmt: skip
+_NO_UNITS = ("ratio", "factor", "learning rate", "weight_decay", "dropout", "noise")  # plain numbers
 
 
 def confidence_interval(values, level=0.95):
@@ -182,6 +208,48 @@ def _size_text(entry):
 def slug(name):
     """A name as a part of an id: "MLP on pixels" becomes "mlp_on_pixels"."""
     return re.sub(r"[^\w-]+", "_", name.lower())
+
+
+def name(id):
+    """An entry's id in words: "basic_ae.knn_accuracy" becomes "basic AE: accuracy of nearest neighbors"."""
+    parts = re.split(r"(?<!\d)\.|\.(?!\d)", id)  # but not at a decimal point
+    first, *others = (_PARTS.get(p) or " ".join(_WORDS.get(word, word) for word in p.split("_")) for p in parts)
+    first = re.sub(r"\b(AE|PCA) (\d+)$", r"\1, \2 numbers", first)
+    return ": ".join(filter(None, (first, ", ".join(others))))
+
+
+def unit(entry):
+    """The unit in which tables show an entry: percent for fractions, none for plain numbers."""
+    return "%" if entry["unit"] == "fraction" else "" if entry["unit"] in _NO_UNITS else entry["unit"]
+
+
+def mean_text(entry, clip=False):
+    """An entry's mean with its interval in that unit, such as "98.21 (98.10 to 98.32)"; "diverged" without a mean.
+
+    Student's interval of a few seeds may leave what is possible: `clip` cuts that of a fraction to 0 to 100.
+    """
+    if entry["value"] is None:
+        return "diverged"
+    numbers = np.array([entry["value"], *(entry["ci"] or ())])
+    if entry["unit"] == "fraction":
+        numbers = 100 * (numbers.clip(0, 1) if clip else numbers)
+    mean, *ends = map(number_text, numbers)
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
+
+
+def number_text(number):
+    """A number with two decimals; a small one with three digits."""
+    return f"{number:.2f}" if abs(number) >= 0.1 or number == 0 else f"{number:.3g}"
+
+
+def cited(text, folder=""):
+    """A source such as "Burda et al. 2015, table 1" as HTML, the work a link into the bibliography in `folder`."""
+    work = r"(?<![\w-])([A-Z])[\w-]+(?: (?:&amp;|and) [A-Z][\w-]+| et al\.)? \d{4}"
+
+    def link(found):
+        return f'<a href="{folder}REFERENCES.md#{found[1].lower()}">{found[0]}</a>'
+
+    return re.sub(work, link, html.escape(text, quote=False))
 
 
 def read(out):

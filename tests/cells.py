@@ -18,6 +18,7 @@ import nbformat
 
 from mnist_ae_utils import results
 
+LAST = "09_answer.ipynb"
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 
 
@@ -37,15 +38,17 @@ def announced(notebook):
     """What a notebook's opening says that it compares."""
     lines = [
         "**What is compared.** For each line, the difference named is taken seed by seed; the chapter ends with its",
-        "mean and interval. A letter says which claim of the article a line decides, by the rules that the last",
-        "chapter explains; the other lines are estimates. All of them stand in `mnist_ae_utils/rules.toml`.",
+        "mean and interval. A letter says which claim of the article a line decides, by the rules that",
+        f"[the last chapter]({LAST}#from-a-difference-to-a-verdict) explains; the other lines are estimates. All of",
+        "them stand in `mnist_ae_utils/rules.toml`.",
         "",
         "| what is asked | difference | labels | decides |",
         "| --- | --- | --- | --- |",
     ]
     for rule in results.RULES["contrasts"][notebook]:
         labels = ", ".join(f"{n:,}" if isinstance(n, int) else n for n in rule.get("n_labels", []))
-        lines.append(f"| {rule['claim']} | {rule['contrast']} | {labels} | {rule.get('primary', '')} |")
+        claim = f"[{rule['primary']}]({LAST}#verdicts)" if "primary" in rule else ""
+        lines.append(f"| {rule['claim']} | {rule['contrast']} | {labels} | {claim} |")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from mnist_ae_utils.report.folder import digest
 
-PARAMETERS = """profile = "quick"
+PARAMETERS = """profile = "quick"  # how much to spend
 dataset = "auto"
 seeds = None
 latent_dim = 32

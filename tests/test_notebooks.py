@@ -12,7 +12,7 @@ import pytest
 import mnist_ae_utils
 from mnist_ae_utils import chapter, models, report
 from mnist_ae_utils import results as measured
-from mnist_ae_utils.report import check, collect, verify
+from mnist_ae_utils.report import check, collect, notebooks, verify
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -20,9 +20,9 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 # A module imports only from those before it; modules in one group, separated by spaces, not from each other.
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
-    "trainings", "few_labels", "chapter", "checks", "plots", "predictions", "live.export", "live.widget",
+    "trainings", "few_labels", "chapter", "checks", "figures", "plots", "predictions", "live.export", "live.widget",
     "report.folder", "report.kernel", "report.notebooks", "report.collect", "report.pages", "report.verify",
-    "report.live_page", "report.book", "report.check", "report.run", "report.command", "__main__",
+    "report.live_page", "report.paper", "report.book", "report.check", "report.run", "report.command", "__main__",
 )  # fmt: skip
 
 
@@ -75,6 +75,56 @@ def test_cells_that_show_the_packages_code_hold_its_text(path):
     for cell in nbformat.read(path, as_version=4).cells:
         if (expected := cells.expected(cell)) is not None:
             assert cell.source == expected, f"{cell.source.splitlines()[0]}: run `make cells`"
+
+
+def prose(path):
+    """What the Markdown of a notebook or page says, without code, formulas and links."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(
+            cell.source for cell in cells if cell.cell_type == "markdown" and "rules" not in cell.metadata
+        )
+    return re.sub(r"```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$[^$]*\$", "", text, flags=re.DOTALL)
+
+
+def headings(path):
+    """The anchors of a notebook's or page's headings, as a link names them."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower().replace("`", "")).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, *notebooks.pages()], ids=lambda path: path.stem)
+def test_every_chapter_that_is_named_is_a_link_and_every_link_leads_to_a_heading(path):
+    assert not re.findall(r"[Cc]hapters?\s+\d|\bthe last chapter", prose(path)), "link it"
+    for target, anchor in re.findall(r"\]\(([\w.]+\.(?:ipynb|md))(?:#([^)]*))?\)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+        assert not anchor or anchor in headings(path.parent / target), f"{target}#{anchor}"
+
+
+def test_the_glossary_says_where_each_term_is_explained_and_the_section_names_it():
+    (glossary,) = (path for path in notebooks.pages() if path.stem == "GLOSSARY")
+    text = glossary.read_text(encoding="utf-8")
+    terms = re.findall(r"^## (.*)\n\n((?:.+\n)+)", text, re.MULTILINE)
+    assert len(terms) == text.count("\n## ") >= 50
+    assert [term for term, _ in terms] == sorted((term for term, _ in terms), key=str.casefold)
+    for term, said in terms:
+        assert re.search(r"\]\(0\d_\w+\.ipynb#[\w-]+\)\.\n$", said), f"{term}: say where it is explained"
+
+
+def test_every_work_beside_a_result_is_in_the_bibliography():
+    bibliography = (ROOT / "notebooks" / "REFERENCES.md").read_text(encoding="utf-8")
+    entries = json.loads((ROOT / "reports" / "results.json").read_text(encoding="utf-8"))["results"]
+    sources = {entry["reference"]["source"] for entry in entries if entry["reference"]}
+    works = [re.search(r'#(\w)">(\w+)[^<]* (\d{4})</a>', measured.cited(source)) for source in sources]
+    assert works and all(works), "an author and a year"
+    for letter, author, year in (work.groups() for work in works):
+        of_letter = bibliography.partition(f"## {letter.upper()}\n")[2].partition("\n## ")[0]
+        assert re.search(rf"^{author}, .*\({year}\)", of_letter, re.MULTILINE), f"{author} {year}"
 
 
 def names(node, context):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -23,6 +24,13 @@ def closed():
 
 def table(n_seeds=5, columns=(10, 100, 1000), seed=0):
     return pd.DataFrame(np.random.default_rng(seed).uniform(1, 2, (n_seeds, len(columns))), columns=list(columns))
+
+
+def rows(styler, cell="td"):
+    """The texts of a table's cells, row by row."""
+    found = re.findall(r"<tr>(.*?)</tr>", styler.to_html(), re.DOTALL)
+    texts = [re.findall(rf"<{cell}[^>]*>(.*?)</{cell}>", row, re.DOTALL) for row in found]
+    return [[re.sub("<[^>]*>", "", text).strip() for text in row] for row in texts if row]
 
 
 def legend(figure):
@@ -113,15 +121,34 @@ def test_long_titles_of_images_do_not_run_into_each_other():
 
 def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(tmp_path, monkeypatch):
     rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": ["all"]}
+    rule["primary"] = "c"
     monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule])
     monkeypatch.setattr(results.data, "PROJECT_ROOT", tmp_path)
     store = results.Results("01_x", {"dataset": "mnist", "profile": "quick"}, tmp_path)
-    store.add("a", [1.0, 2.0, np.nan], "fraction", n_labels=100, reference=(3.0, "a paper"))
+    store.add("a", [1.0, 2.0, np.nan], "fraction", n_labels=100, reference=(0.977, "Burda et al. 2015, table 1"))
     store.compare("b", [0.01, 0.011, 0.009], n_labels=600)
-    shown = plots.results_table(store).to_html()
-    assert "a (100 labels)" in shown and "diverged" in shown and "3, a paper" in shown and "A claim" not in shown
+    store.add("basic_ae.knn_accuracy", [0.971, 0.972], "fraction", split="train")
+    store.add("sgd_0.1.steps", [2.0], "ratio", split="validation")
+    (diverged, accuracy, ratio), columns = rows(plots.results_table(store)), rows(plots.results_table(store), "th")[0]
+    assert columns == ["what was measured", "images", "labels", "mean (95% interval)", "unit", "seeds", "published"]
+    assert diverged == ["a", "test", "100", "diverged", "%", "3", "97.70, Burda et al. 2015, table 1"]
+    assert accuracy == [
+        "basic AE: accuracy of nearest neighbors",
+        "training",
+        "",
+        "97.15 (96.51 to 97.79)",
+        "%",
+        "2",
+        "",
+    ]
+    assert ratio == ["sgd 0.1: steps", "validation", "", "2.00", "", "1", ""]
+    assert 'href="REFERENCES.md#b">Burda et al. 2015</a>, table 1' in plots.results_table(store).to_html()
+    store.compare("b", [0.02, 0.021, 0.019], n_labels=700)
+    first, second = rows(plots.contrast_table(store))
+    assert first == ["A claim.", "a minus b", "600", "+1 (+0.752 to +1.25) points", "0.0033", "claim c"]
+    assert second[:4] == ["", "", "700", "+2 (+1.75 to +2.25) points"], "what is asked is said once"
     table = plots.contrast_table(store).to_html()
-    assert "A claim." in table and "+1 (+0.752 to +1.25) points" in table and "committed" not in table
+    assert 'href="09_answer.ipynb#verdicts">claim c</a>' in table and "committed" not in table
     full = results.Results("01_x", {"dataset": "mnist", "profile": "full"}, tmp_path)
     full.compare("b", [0.02, 0.021, 0.019], n_labels=55_000)
     (tmp_path / "reports").mkdir()

@@ -271,3 +271,36 @@ def test_a_damaged_results_file_is_named(tmp_path, content):
 def test_intervals_are_symmetric_about_the_mean(values):
     mean, (low, high) = results.confidence_interval(values)
     assert mean == pytest.approx((low + high) / 2) and low <= mean <= high
+
+
+def test_an_id_has_a_name_in_words():
+    names = {
+        "basic_ae.knn_accuracy": "basic AE: accuracy of nearest neighbors", "dense_ae_16.reconstruction_error":
+        "dense AE, 16 numbers: reconstruction error", "vae_beta_0.1.kl": "VAE beta 0.1: KL divergence",
+        "conv_no_bn_lr_0.003.reconstruction_error":
+        "convolutional without batch norm at learning rate 0.003: reconstruction error",
+        "end_to_end.skill_lost.blur.running": "end to end: share of skill lost, blur, running averages",
+        "anomaly.ink.auroc.0.seen": "class left out: ink, AUROC, 0, class seen", "mine": "mine",
+    }  # fmt: skip
+    assert {id: results.name(id) for id in names} == names
+
+
+def test_a_mean_is_shown_in_percent_or_in_its_unit():
+    entry = {"value": 0.98214, "ci": [0.98, 1.01], "unit": "fraction"}
+    assert results.mean_text(entry) == "98.21 (98.00 to 101.00)" and results.unit(entry) == "%"
+    assert results.mean_text(entry, clip=True) == "98.21 (98.00 to 100.00)"
+    small = {"value": 0.00052, "ci": None, "unit": "fraction"}
+    assert results.mean_text(small) == "0.052" and results.mean_text(small | {"value": None}) == "diverged"
+    nats = {"value": -86.76, "ci": [-87.0, -86.5], "unit": "nats"}
+    assert results.mean_text(nats) == "-86.76 (-87.00 to -86.50)" and results.unit(nats) == "nats"
+    assert results.unit({"unit": "weight_decay"}) == ""
+
+
+@pytest.mark.parametrize("source, linked", [
+    ("Makhzani & Frey 2015, table 2", '<a href="REFERENCES.md#m">Makhzani &amp; Frey 2015</a>, table 2'),
+    ("as reported by Shinoda et al. 2017", 'as reported by <a href="REFERENCES.md#s">Shinoda et al. 2017</a>'),
+    ("Gilmer 1999: a < b", '<a href="REFERENCES.md#g">Gilmer 1999</a>: a &lt; b'),
+    ("measured elsewhere", "measured elsewhere"),
+])  # fmt: skip
+def test_a_work_that_is_named_is_a_link_into_the_bibliography(source, linked):
+    assert results.cited(source) == linked

@@ -5,16 +5,23 @@ The book of stub notebooks has what the course may not have now, such as a faile
 
 import json
 import re
+import shutil
+from urllib.parse import unquote
 
+import nbformat
+import pypdf
+import pypdfium2
 import pytest
 from chromium import console_errors, visit
 from nbformat.v4 import new_markdown_cell
+from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 from stub_notebooks import SETTING, contrast, entry, write_notebook
 
-from mnist_ae_utils.report import run
+from mnist_ae_utils.report import paper, run
+from mnist_ae_utils.report.folder import ReportError
 
 MATHEMATICS = r"""## Mathematics
 
@@ -27,11 +34,18 @@ q_\phi(z \mid x) &= \mathcal{N}\bigl(\mu_\phi(x), \operatorname{diag} \sigma^2_\
 \theta &\leftarrow (1 - \eta\lambda)\,\theta - \eta\, \frac{\hat m}{\sqrt{\hat v} + \epsilon}
 \end{align}
 """
+LONG = "reconstructed = [image for image in range(100)]  # a line of code that is as wide as the style allows"
+TABLE = """import pandas as pd
+links = ['<a href="02_fails.ipynb#chapter-02-fails">the failure</a>', '<a href="REFERENCES.md#h">Hinton 2006</a>']
+pd.DataFrame({'method': ['PCA', 'autoencoder'], 'error': [13.87, 3.0], 'see': links}).style"""
 CELLS = [
     new_markdown_cell("A trustworthiness of one would be perfect. On to [the failure](02_fails.ipynb)."),
+    new_markdown_cell("## Maps\n\nThe *trustworthiness* of a map says whether neighbors on it are neighbors."),
     new_markdown_cell(MATHEMATICS),
-    "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
-    "import pandas as pd\npd.DataFrame({'method': ['PCA', 'autoencoder'], 'error': [13.87, 3.0]})",
+    "from mnist_ae_utils import figures\nfigures.show_fine()\n"
+    "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('A line');",
+    TABLE,
+    f"for i in range(2):\n    {LONG}",
     "print('a line of output that is wider than any phone, ' * 5)",
 ]
 
@@ -46,6 +60,7 @@ def book(request, tmp_path_factory):
     write_notebook(folder, "01_stub", CELLS, entries=entries)
     write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
     (folder / "REFERENCES.md").write_text("# References\n\n## H\n\nHinton, G. (2006).\n")
+    (folder / "GLOSSARY.md").write_text("# Glossary\n\n## Code\n\nSee [chapter 1](01_stub.ipynb#maps).\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", lambda *arguments: SETTING)
         patch.setenv("LC_ALL", "xx_YY.UTF-8")  # a locale that is not installed, as in many a container
@@ -59,6 +74,7 @@ def pages(book):
     return found
 
 
+PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
 
 
@@ -117,22 +133,35 @@ def test_mathematics_is_set(book, browser):
     assert formulas >= 3 and fractions >= 1
 
 
-def test_search_finds_a_word_and_leads_to_it(book, browser):
-    chapter = pages(book)[1]
-    visit(browser, chapter)
-    text = " ".join(p.text for p in browser.find_elements(By.CSS_SELECTOR, "article p"))
-    word = max(re.findall(r"\b[a-z]{6,}\b", text), key=len)
-    visit(browser, book / "index.html")
+def look_for(browser, words):
+    """Type words into the search field, and wait: the links that are found."""
     browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary .search-button-field").click()
     shown = WebDriverWait(browser, 10).until(lambda b: [f for f in b.find_elements(By.NAME, "q") if f.is_displayed()])
-    shown[0].send_keys(word, Keys.ENTER)
-    links = (By.CSS_SELECTOR, "#search-results li a")
-    WebDriverWait(browser, 20).until(lambda b: b.find_elements(*links))
-    WebDriverWait(browser, 20).until(lambda b: "finished" in b.find_element(By.ID, "search-results").text)
-    found = next(link for link in browser.find_elements(*links) if chapter.name in link.get_attribute("href"))
-    found.click()
-    WebDriverWait(browser, 10).until(lambda b: chapter.name in b.current_url)
-    assert word in browser.find_element(By.TAG_NAME, "article").text
+    shown[0].send_keys(words, Keys.ENTER)
+    WebDriverWait(browser, 20).until(lambda b: b.find_elements(By.CSS_SELECTOR, "#search-results > p"))
+    return browser.find_elements(By.CSS_SELECTOR, "#search-results li a")
+
+
+def test_search_leads_to_the_section_that_explains_a_word(book, browser):
+    first, chapter, *_ = pages(book)
+    visit(browser, first)
+    explained = "maps" if "stub" in chapter.name else "what-the-codes-look-like"
+    entry, *_ = [link for link in look_for(browser, "Trustworth") if "GLOSSARY" not in link.get_attribute("href")]
+    assert entry.get_attribute("href").endswith(f"{chapter.name}#{explained}")
+    assert "trustworth" in [mark.text for mark in browser.find_elements(By.TAG_NAME, "mark")]
+    entry.click()
+    WebDriverWait(browser, 10).until(lambda b: b.current_url.endswith(f"{chapter.name}#{explained}"))
+    marked = WebDriverWait(browser, 10).until(lambda b: b.find_elements(By.CSS_SELECTOR, f"#{explained} .highlighted"))
+    assert {mark.text.lower() for mark in marked} == {"trustworth"}
+    assert console_errors(browser) == []
+
+
+def test_search_finds_sections_with_all_words_and_says_if_there_are_none(book, browser):
+    visit(browser, pages(book)[0])
+    found = look_for(browser, "neighbors map")
+    assert found and all("#" in link.get_attribute("href") for link in found)
+    assert not look_for(browser, "neighbors xyzzy")
+    assert browser.find_element(By.ID, "search-results").text == "No sections have these words."
     assert console_errors(browser) == []
 
 
@@ -152,12 +181,139 @@ def test_navigation_leads_through_the_book(book, browser):
     assert console_errors(browser) == []
 
 
-def test_pages_fit_a_phone(book, browser):
-    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+CUT = """
+return [...document.querySelectorAll("article pre, article img")]
+    .filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth)
+    .map((e) => e.textContent || e.alt)
+"""
+
+
+def test_pages_fit_every_screen_and_nothing_on_them_is_cut(book, browser):
     for page in pages(book):
         visit(browser, page)
-        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-        try:
-            assert browser.execute_script("return document.documentElement.scrollWidth") <= 391, page.name
-        finally:
-            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        for width in (1920, 1280, 1024, 390):
+            screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+            try:
+                assert browser.execute_script("return document.documentElement.scrollWidth") <= width + 1, page.name
+                assert browser.execute_script(CUT) == [], f"{page.name} at {width} pixels"
+            finally:
+                browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_every_figure_has_a_text_and_two_pixels_for_one(book):
+    figures = 0
+    for page in pages(book):
+        outputs = page.read_text(encoding="utf-8").split('<div class="cell_output')[1:]
+        for image in (
+            image for output in outputs for image in re.findall("<img [^>]*>", output.partition("</div>")[0])
+        ):
+            of = dict(re.findall(r'(\w+)="([^"]*)"', image))
+            assert re.fullmatch(r"[A-Z\d].{5,}\.", of["alt"]) and ".png" not in of["alt"], f"{page.name}: {image}"
+            assert Image.open(page.parent / of["src"]).size[0] >= 2 * int(of["width"]), f"{page.name}: {image}"
+            figures += 1
+    assert figures >= 1
+
+
+def test_code_is_copied_as_it_is_written(book, browser):
+    chapter = pages(book)[1]
+    notebook = nbformat.read(book.parent / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
+    code = max((cell.source for cell in notebook.cells if cell.cell_type == "code"), key=len)
+    visit(browser, chapter)
+    blocks = browser.find_elements(By.CSS_SELECTOR, ".cell_input pre")
+    block = next(block for block in blocks if block.get_attribute("textContent").rstrip() == code)
+    copied = "document.addEventListener('copy', e => { window.copied = e.clipboardData.getData('text/plain') })"
+    browser.execute_script(f"{copied}; navigator.clipboard && (navigator.clipboard.writeText = t => window.copied = t)")
+    button = block.find_element(By.XPATH, "following-sibling::button")
+    browser.execute_script("arguments[0].click()", button)
+    WebDriverWait(browser, 10).until(lambda b: "success" in button.get_attribute("class"))
+    assert browser.execute_script("return getSelection().toString() || window.copied") in (None, code)
+    assert not browser.find_elements(By.CSS_SELECTOR, ".cell_output button.copybtn"), "output is not code"
+
+
+def test_the_parameters_that_ran_stand_in_one_cell_with_their_comments(book):
+    for page in pages(book):
+        if page.stem[:2].isdigit():
+            text = page.read_text(encoding="utf-8")
+            blocks = [re.sub("<[^>]*>", "", block) for block in re.findall(r"<pre>(.*?)</pre>", text, re.DOTALL)]
+            (parameters,) = (block for block in blocks if re.search(r"^device = ", block, re.MULTILINE))
+            profile = "smoke" if "smoke" in str(book) else "quick"
+            assert re.search(rf'^profile = "{profile}"  # ', parameters, re.MULTILINE), page.name
+            assert re.search(r'^out = "', parameters, re.MULTILINE), "where its results went"
+
+
+def test_every_link_within_the_book_leads_somewhere(book):
+    texts = {page: page.read_text(encoding="utf-8") for page in book.rglob("*.html")}
+    links = 0
+    for page in pages(book):
+        for link in re.findall(r'<a\b[^>]*\bhref="([^"]*)"', texts[page]):
+            path, _, anchor = unquote(link).partition("#")
+            if re.match(r"\w+:", path):
+                continue
+            target = (page.parent / path).resolve() if path else page
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or f'id="{anchor}"' in texts[target], f"{page.name}: {link}"
+            links += 1
+    assert links > 10
+
+
+def test_tables_name_what_they_show(book):
+    cells = 0
+    for page in pages(book):
+        for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page.read_text(encoding="utf-8"), re.DOTALL):
+            text = re.sub("<[^>]*>", "", cell).strip()
+            assert not re.fullmatch(r"[a-z]\w*_\w*(\.\w+)*|fraction|ratio", text), f"{page.name}: {text}"
+            cells += 1
+    assert cells > 10
+
+
+@pytest.fixture(scope="module")
+def printed(book, tmp_path_factory):
+    """The book's PDF, and the page that it was printed from."""
+    copy = tmp_path_factory.mktemp("printed") / "html"
+    shutil.copytree(book, copy)
+    paper.print_book(copy, paper.browser())
+    (copy / paper.JOINED).write_text(paper.joined(copy), encoding="utf-8")
+    return copy / paper.NAME, copy / paper.JOINED
+
+
+def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
+    path, joined = printed
+    texts = [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path)]
+    text = re.sub(r"\s", "", "".join(texts)).replace("\ufffe", "-")  # so a hyphen at the end of a line comes out
+    for chapter in (page for page in pages(book) if page.stem[:2].isdigit()):
+        notebook = nbformat.read(book.parent / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
+        lines = (line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines())
+        for line in sorted(lines, key=len)[-3:]:
+            assert re.sub(r"\s", "", line) in text, f"{chapter.stem}: {line}"
+    assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
+    pdf = pypdf.PdfReader(path)
+    shown = [of for page in pdf.pages for of in page["/Resources"].get("/XObject", {}).values()]
+    images = set(re.findall(r'<img [^>]*src="([^"]*)"', joined.read_text(encoding="utf-8")))
+    assert sum(of.get_object()["/Subtype"] == "/Image" for of in shown) >= len(images) >= 1
+    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
+    assert len(titles) == len([page for page in pages(book) if page.stem != "live"])
+    links = [note.get_object().get("/A", {}) for page in pdf.pages for note in page.get("/Annots", [])]
+    assert links and not [link for link in links if str(link.get("/URI", "http")).startswith("file")]
+
+
+def test_on_paper_nothing_is_wider_than_the_page(printed, browser):
+    _, joined = printed
+    wide = "return [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > 681)" \
+           ".map(e => e.outerHTML.slice(0, 200))"  # fmt: skip
+    visit(browser, joined)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    # 180 mm between the margins, in pixels of 1/96 inch
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PAPER)
+    try:
+        assert browser.execute_script(wide) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_where_no_browser_is_installed_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper.shutil, "which", lambda name: None)
+    monkeypatch.setattr(paper, "ELSEWHERE", ())
+    with pytest.raises(ReportError, match=r"printed by Chromium or Chrome.*apt install chromium.*book --pdf"):
+        paper.browser()

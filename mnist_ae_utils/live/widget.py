@@ -1,7 +1,6 @@
 """The widget: an autoencoder in a notebook, computed by the browser."""
 
 import base64
-import io
 
 import anywidget
 import matplotlib.pyplot as plt
@@ -10,7 +9,7 @@ import torch
 import traitlets
 from IPython.display import Image
 
-from mnist_ae_utils import machine, metrics, plots
+from mnist_ae_utils import figures, machine, metrics, plots
 from mnist_ae_utils.live import export
 
 N_IMAGES, N_STEPS = 1_000, 9  # on the map; along a number of the code, in the still picture
@@ -29,10 +28,11 @@ class Explorer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **options):
         bundle = super()._repr_mimebundle_(**options)
-        if bundle:  # what shows no widgets, such as GitHub, shows the picture
-            data = bundle[0] if isinstance(bundle, tuple) else bundle
-            data["image/png"] = base64.b64encode(self.still).decode()
-        return bundle
+        if not bundle:
+            return bundle
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        image, of_image = self.still  # what shows no widgets, such as GitHub, shows the picture
+        return data | {"image/png": base64.b64encode(image).decode()}, metadata | {"image/png": of_image}
 
 
 def explore(autoencoder, data):
@@ -52,7 +52,8 @@ def explore(autoencoder, data):
     order = codes.var(0).argsort(descending=True).tolist()
     still = _still(autoencoder, codes, points, some.labels.cpu(), order)
     if not machine.is_watched():
-        return Image(still)
+        image, metadata = still
+        return Image(image, **metadata)
     return Explorer({
         "network": network, "weights": export.text(weights.half), "codes": codes.tolist(), "points": points.tolist(),
         "labels": some.labels.tolist(), "names": data.class_names, "order": order,
@@ -62,7 +63,7 @@ def explore(autoencoder, data):
 
 
 def _still(autoencoder, codes, points, labels, order):
-    """A PNG of the map, beside what the decoder draws: at the places of two numbers, or along the busiest numbers."""
+    """The map, beside what the decoder draws at the places of two numbers, or along the busiest: a `figures.png`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
     left.scatter(*points.T, c=[plots.DIGIT_COLORS[label] for label in labels], s=8, lw=0)
     left.set(title="codes of test images, by class", xticks=[], yticks=[])
@@ -79,7 +80,6 @@ def _still(autoencoder, codes, points, labels, order):
     right.imshow(tiles.transpose(1, 2).reshape(-1, 28 * N_STEPS), cmap="gray_r")
     right.set(xticks=[], yticks=[])
     right.grid(False)
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
+    picture = figures.png(figure)
     plt.close(figure)
-    return file.getvalue()
+    return picture

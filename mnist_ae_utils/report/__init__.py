@@ -2,5 +2,5 @@
 
 Everything that the first page says is computed from ``<out>/results.json``. No notebook imports this subpackage. Read
 its modules in this order; each imports only from those before it: folder, kernel, notebooks, collect, pages, verify,
-live_page, book, check, run, command.
+live_page, paper, book, check, run, command.
 """

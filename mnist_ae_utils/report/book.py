@@ -1,6 +1,8 @@
 """The book: Sphinx renders the first page and the executed notebooks of a report, without running anything."""
 
+import ast
 import base64
+import itertools
 import os
 import re
 import shutil
@@ -9,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_ae_utils.report import folder, live_page
+from mnist_ae_utils.report import folder, live_page, paper
 from mnist_ae_utils.report.folder import ReportError
 
 SITE = Path(__file__).resolve().parent / "site"
@@ -29,22 +31,41 @@ def tagged_figures(notebooks):
     return figures
 
 
+def one_parameter_cell(notebook):
+    """Write the values that papermill injected into the notebook's own cell of parameters, which explains them."""
+    for own, injected in itertools.pairwise(list(notebook.cells)):
+        if "injected-parameters" in injected.metadata.get("tags", []):
+            text = injected.source
+            values = {node.targets[0].id: ast.get_source_segment(text, node.value) for node in ast.parse(text).body}
+            lines = own.source.splitlines()
+            for node in ast.parse(own.source).body:  # assignments of a line each
+                if (name := node.targets[0].id) in values:
+                    line, value = lines[node.lineno - 1], node.value
+                    lines[node.lineno - 1] = line[: value.col_offset] + values[name] + line[value.end_col_offset :]
+            own.source = "\n".join(lines)
+            notebook.cells.remove(injected)
+
+
 def sources(out):
     """The files of a report that its book is made of."""
     return [out / "README.md", out / "results.json", *sorted((out / "notebooks").glob("*.ipynb"))]
 
 
-def render(out):
-    """Write ``<out>/html`` from the report in the folder `out`; return the path of its first page.
+def render(out, pdf=False):
+    """Write ``<out>/html`` from the report in the folder `out`; return the path of its first page, or that of its PDF.
 
-    It takes the place of the earlier book at once, when it is whole. Raises ReportError if there is no report, Sphinx
-    fails, or ``html`` holds files of somebody else.
+    The whole book is printed to ``html/book.pdf`` too if `pdf` says so. It takes the place of the earlier book at once,
+    when it is whole. Raises ReportError if there is no report, Sphinx fails, no browser is there that prints, or
+    ``html`` holds files of somebody else.
     """
+    import nbformat
+
     html, work, old = out / "html", out / NEW, out / OLD
     new = work / "html"
     if not (out / "results.json").exists():
         raise folder.missing(out)
     folder.refuse_files_of_others(html, folder.files_in(html))
+    browser = paper.browser() if pdf else None  # if there is none, that is said at once
     for left in (work, old):  # by a command that was killed
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -55,13 +76,19 @@ def render(out):
         shutil.copy(results, source)  # which the first page links to
         if (figures := out / "figures").exists():
             shutil.copytree(figures, source / "figures")
-        for path in (*chapters, *(out / "notebooks").glob("*.md")):  # the references, to which the chapters link
+        for path in chapters:
+            notebook = nbformat.read(path, as_version=4)
+            one_parameter_cell(notebook)
+            nbformat.write(notebook, source / "notebooks" / path.name)
+        for path in (out / "notebooks").glob("*.md"):  # such as the references, to which the chapters link
             shutil.copy(path, source / "notebooks")
         listed = [f"notebooks/{path.stem}" for path in sorted((source / "notebooks").iterdir())]
         if live_page.write(out, source):
-            listed.insert(len(chapters), "live")  # after the answer, before the references
+            listed.insert(len(chapters), "live")  # after the answer, before glossary and references
         contents = "\n".join(listed)
         index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{contents}\n```\n"
+        if pdf:  # below the title
+            index = index.replace("\n\n", f'\n\n<p class="noprint"><a href="{paper.NAME}">as a PDF</a></p>\n\n', 1)
         (source / "index.md").write_text(index, encoding="utf-8")
         command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]
         # Sphinx stops at a locale that is not installed, and without a home; it needs neither.
@@ -79,10 +106,12 @@ def render(out):
             print(messages, file=sys.stderr)
     (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore
     shutil.copy(results, new / "results.json")
+    if pdf:
+        paper.print_book(new, browser)
     folder.write_list(new)
     if html.exists():
         html.rename(old)
     new.rename(html)
     for left in (work, old):
         shutil.rmtree(left, ignore_errors=True)
-    return html / "index.html"
+    return html / (paper.NAME if pdf else "index.html")

@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   mnist-ae check                                   whether the parts of the report in reports/ belong together
   mnist-ae verify                                  whether its networks reproduce its figures: no training
   mnist-ae book                                    render it as a book, reports/html, without running anything
+  mnist-ae book --pdf                              and as one PDF, reports/html/book.pdf
   mnist-ae live                                    try its networks in the browser: draw, spoil, walk through codes
   mnist-ae data --dataset mnist                    fetch and verify MNIST, say where it lies
 """
@@ -96,6 +97,7 @@ def parser():
     live = command("live", "render the book, and open its page on which the networks run in the browser")
     for sub in (check, verify, book, live):
         sub.add_argument("--out", type=_folder, metavar="DIR", help="folder of the report (default: reports)")
+    book.add_argument("--pdf", action="store_true", help="print it too, to html/book.pdf, by Chromium or Chrome")
     for sub in (report, fetch):
         sub.add_argument("--dataset", choices=DATASETS, default="auto",
                          help="auto: MNIST if it can be had (default: auto)")  # fmt: skip
@@ -172,7 +174,7 @@ def _run_command(options):
 
         return 1 if verify.differing(out or pages.COMMITTED) else 0
     if options.command in ("book", "live"):
-        first = run.book_of(out or pages.COMMITTED)
+        first = run.book_of(out or pages.COMMITTED, getattr(options, "pdf", False))
         if options.command == "live" and not (first := first.with_name("live.html")).exists():
             raise ReportError(f"{out or pages.COMMITTED} keeps no networks for that page: run chapters 4 to 6")
         print(f"{options.command}: {first}")

@@ -14,7 +14,6 @@ from mnist_ae_utils.report.folder import ReportError, digest
 from mnist_ae_utils.report.kernel import ROOT, Kernel, why_dead
 
 NOTEBOOKS = ROOT / "notebooks"
-REFERENCES = "REFERENCES.md"  # beside the notebooks, which link to it
 
 
 def notebook_paths(folder=NOTEBOOKS, only=None):
@@ -33,6 +32,11 @@ def notebook_paths(folder=NOTEBOOKS, only=None):
         if number not in paths:
             raise ValueError(f"no notebook {number}: use one or more of {' '.join(paths)}")
     return [path for number, path in paths.items() if number in wanted]
+
+
+def pages(folder=NOTEBOOKS):
+    """Paths of the pages beside the notebooks in `folder`, to which they link: glossary and references."""
+    return sorted(Path(folder).glob("*.md"))
 
 
 def check_parameters(path, parameters):

@@ -90,8 +90,8 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
             return 1
         content = _write(work, header, entries)
         (work / "README.md").write_text(pages.page(content), encoding="utf-8")
-        if (references := Path(source, notebooks.REFERENCES)).exists():
-            shutil.copy(references, work / "notebooks")
+        for page in notebooks.pages(source):
+            shutil.copy(page, work / "notebooks")
         if (work / "models").exists():
             (work / "models" / "README.md").write_text(verify.table(work / "models"), encoding="utf-8")
         for name, image in book.tagged_figures(work / "notebooks").items():
@@ -151,7 +151,8 @@ def earlier_report(out, header, every):
         raise ReportError(str(error).replace("`out`", "--out")) from None
     if not half_moved:
         replaced = [out / "README.md", out / "results.json"]
-        replaced += [out / "notebooks" / name for name in (notebooks.REFERENCES, *(path.name for path in every))]
+        pages_beside = notebooks.pages(every[0].parent)
+        replaced += [out / "notebooks" / path.name for path in (*every, *pages_beside)]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
@@ -243,13 +244,13 @@ def _write(work, header, entries):
     return content
 
 
-def book_of(out):
-    """Render the book of the report in the folder `out`; return the path of its first page."""
+def book_of(out, pdf=False):
+    """`book.render` for the report in the folder `out`, which no other command shall touch meanwhile."""
     if not out.is_dir():
         raise folder.missing(out)
     with folder.locked(out):
         folder.finish(out, lambda: update_readme(out))
-        return book.render(out)
+        return book.render(out, pdf)
 
 
 def update_readme(out):
