@@ -580,8 +580,8 @@ class NoSigmoid(models.DenseAutoencoder):  # the layer before is taken off, too
 #
 # Train `models.LinearAutoencoder(30)` by AdamW, without weight decay, on batches of 64 images of `train`; once at a
 # constant learning rate, once with it as the peak of `torch.optim.lr_scheduler.OneCycleLR`. How far above PCA's error
-# does its *training* error end? The check tries 400 steps at 1e-2 and at 2e-3. At which of the two does the schedule help? Say
-# why before you run it.
+# does its *training* error end? The check tries 400 steps at 1e-2 and at 2e-3. At which of the two does the schedule
+# help? Say why before you run it.
 
 
 # %% tags=["answer"]

@@ -130,8 +130,8 @@ def listed(name):
     lines = [
         "## Exercises",
         "",
-        f"They are in [a notebook of their own](exercises/{name}.ipynb): each with a question, a place for your answer and",
-        "a check that says whether it is right. Minutes are those of a reader of this chapter.",
+        f"They are in [a notebook of their own](exercises/{name}.ipynb): each with a question, a place for your answer",
+        "and a check that says whether it is right. Minutes are those of a reader of this chapter.",
         "",
         "| | exercise | kind | minutes | level |",
         "| --- | --- | --- | --- | --- |",

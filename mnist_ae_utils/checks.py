@@ -93,7 +93,7 @@ def close(value, expected, hint, mistakes=None, relative=TOLERANCE, absolute=1e-
 
 
 def _array(value):
-    return torch.as_tensor(value, dtype=torch.float64).cpu().detach()
+    return torch.as_tensor(value).detach().cpu().double()  # Apple's GPUs have no doubles
 
 
 def option(answer, options):

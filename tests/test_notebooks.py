@@ -181,10 +181,10 @@ def test_a_module_imports_only_from_those_before_it():
     assert ", ".join(of_report) in " ".join(report.__doc__.split())
 
 
-def test_all_notebooks_together_hold_less_than_2600_lines_of_code():
+def test_all_notebooks_together_hold_less_than_2750_lines_of_code():
     lines = {path.stem: sum(bool(line.strip()) for cell in code_cells(path) for line in cell.source.splitlines())
              for path in NOTEBOOKS}  # fmt: skip
-    assert sum(lines.values()) < 2600, lines
+    assert sum(lines.values()) < 2750, lines
 
 
 def test_every_notebook_runs_and_leaves_results_in_the_schema(smoke_report):

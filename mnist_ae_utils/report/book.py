@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mnist_ae_utils.report import folder, live_page, paper
 from mnist_ae_utils.report.folder import ReportError
+from mnist_ae_utils.report.notebooks import pages as pages_beside
 
 SITE = Path(__file__).resolve().parent / "site"
 NEW, OLD = ".new-book", ".old-book"  # in a report's folder, while the one takes the place of the other
@@ -80,13 +81,18 @@ def render(out, pdf=False):
             notebook = nbformat.read(path, as_version=4)
             one_parameter_cell(notebook)
             nbformat.write(notebook, source / "notebooks" / path.name)
-        for path in (out / "notebooks").glob("*.md"):  # such as the references, to which the chapters link
-            shutil.copy(path, source / "notebooks")
-        listed = [f"notebooks/{path.stem}" for path in sorted((source / "notebooks").iterdir())]
-        if live_page.write(out, source):
-            listed.insert(len(chapters), "live")  # after the answer, before glossary and references
-        contents = "\n".join(listed)
-        index = f"{first.read_text(encoding='utf-8')}\n```{{toctree}}\n:hidden:\n\n{contents}\n```\n"
+        listed = {"": [path.stem for path in chapters], "Exercises": [], "Beside the chapters": []}
+        for path in pages_beside(out / "notebooks"):  # to which the chapters link
+            inside = path.relative_to(out / "notebooks")
+            (source / "notebooks" / inside).parent.mkdir(exist_ok=True)
+            shutil.copy(path, source / "notebooks" / inside)
+            listed["Exercises" if path.suffix == ".ipynb" else "Beside the chapters"].append(inside.with_suffix(""))
+        tried = ["/live"] if live_page.write(out, source) else []  # after the answer
+        index = first.read_text(encoding="utf-8")
+        for caption, names in listed.items():
+            if contents := "\n".join([*(f"notebooks/{name}" for name in names), *(() if caption else tried)]):
+                named = f":caption: {caption}\n" * bool(caption)
+                index += f"\n```{{toctree}}\n:hidden:\n{named}\n{contents}\n```\n"
         if pdf:  # below the title
             index = index.replace("\n\n", f'\n\n<p class="noprint"><a href="{paper.NAME}">as a PDF</a></p>\n\n', 1)
         (source / "index.md").write_text(index, encoding="utf-8")

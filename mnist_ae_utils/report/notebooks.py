@@ -35,8 +35,8 @@ def notebook_paths(folder=NOTEBOOKS, only=None):
 
 
 def pages(folder=NOTEBOOKS):
-    """Paths of the pages beside the notebooks in `folder`, to which they link: glossary and references."""
-    return sorted(Path(folder).glob("*.md"))
+    """Paths of the pages beside the notebooks in `folder`, to which they link: exercises, glossary, references."""
+    return [*sorted(Path(folder).glob("exercises/*.ipynb")), *sorted(Path(folder).glob("*.md"))]
 
 
 def check_parameters(path, parameters):

@@ -91,7 +91,9 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
         content = _write(work, header, entries)
         (work / "README.md").write_text(pages.page(content), encoding="utf-8")
         for page in notebooks.pages(source):
-            shutil.copy(page, work / "notebooks")
+            copy = work / "notebooks" / page.relative_to(source)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copy(page, copy)
         if (work / "models").exists():
             (work / "models" / "README.md").write_text(verify.table(work / "models"), encoding="utf-8")
         for name, image in book.tagged_figures(work / "notebooks").items():
@@ -151,8 +153,8 @@ def earlier_report(out, header, every):
         raise ReportError(str(error).replace("`out`", "--out")) from None
     if not half_moved:
         replaced = [out / "README.md", out / "results.json"]
-        pages_beside = notebooks.pages(every[0].parent)
-        replaced += [out / "notebooks" / path.name for path in (*every, *pages_beside)]
+        source = every[0].parent
+        replaced += [out / "notebooks" / path.relative_to(source) for path in (*every, *notebooks.pages(source))]
         replaced += [out / "figures" / f"{path.stem}.png" for path in every]
         folder.refuse_files_of_others(out, replaced)
     if (out / "html").exists():
