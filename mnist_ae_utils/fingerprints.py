@@ -8,6 +8,7 @@ instances count by, with a method ``fingerprint()`` that returns simpler values.
 import contextvars
 import dis
 import functools
+import glob
 import hashlib
 import io
 import itertools
@@ -22,8 +23,10 @@ import torch
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "umap-learn")
 VERSIONS = repr((sys.version_info[:2], [(name, metadata.version(name)) for name in LIBRARIES]))
-# where installed packages and Python's own modules lie: what is elsewhere, is the project's or the reader's
-THEIRS = tuple(os.path.join(os.path.dirname(path), "") for path in (os.path.dirname(torch.__file__), dis.__file__))
+# where Python's own modules and installed packages lie, be it in more than one folder, as after `pip install --user`:
+# what is elsewhere, is the project's or the reader's
+_INSTALLED = {os.path.abspath(path) for path in sys.path if glob.glob(os.path.join(glob.escape(path), "*.dist-info"))}
+THEIRS = tuple(os.path.join(path, "") for path in (os.path.dirname(dis.__file__), *sorted(_INSTALLED)))
 # How and where runs are made and kept does not change what they are.
 KEEPING = ("mnist_ae_utils.fingerprints", "mnist_ae_utils.runs", "mnist_ae_utils.machine")
 # what the compiler adds or leaves out for reasons that have nothing to do with what the code does

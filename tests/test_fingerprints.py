@@ -201,3 +201,21 @@ def test_a_library_that_a_function_imports_does_not_change_its_key_when_it_is_lo
     before = key(function)
     monkeypatch.setitem(sys.modules, "wave", importlib.import_module("wave"))
     assert key(function) == before
+
+
+def test_what_is_installed_in_another_folder_is_a_library_s_and_what_only_lies_there_is_the_readers(tmp_path):
+    code = "import function_of, sys; from mnist_ae_utils.fingerprints import Fingerprints; " \
+           "print(Fingerprints().key(function_of.tripled))"  # fmt: skip
+    keys = {}
+    for installed in (False, True):
+        for factor in (3, 4):
+            folder = tmp_path / f"{installed} {factor}"
+            folder.mkdir()
+            (folder / "function_of.py").write_text(f"def tripled(x):\n    return {factor} * x\n")
+            if installed:
+                (folder / "function_of-1.0.dist-info").mkdir()
+            path = os.pathsep.join([str(folder), *sys.path])
+            run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
+                                 stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
+            keys[installed, factor] = run.stdout
+    assert keys[True, 3] == keys[True, 4] and keys[False, 3] != keys[False, 4]
