@@ -404,8 +404,8 @@ def to_nearest_class(known, labels, asked):  # classes counted from 0 without a 
     distances = []
     for label in range(len(labels.unique())):
         codes = known[labels == label]
-        away = asked - codes.mean(0)
-        distances.append((away @ torch.linalg.inv(codes.T.cov()) * away).sum(1).sqrt())
+        away, around = asked - codes.mean(0), codes - codes.mean(0)
+        distances.append((away @ torch.linalg.inv(around.T @ around / len(codes)) * away).sum(1).sqrt())
     return torch.stack(distances).min(0).values
 
 
@@ -774,7 +774,6 @@ def predicted():
 #   others.
 # - **f** The mean of several networks' class probabilities (an *ensemble*, [Lakshminarayanan et al.
 #   2017](../REFERENCES.md#l)) never has a larger NLL than these networks have on average.
-
 
 
 # %% tags=["answer"]

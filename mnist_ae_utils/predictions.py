@@ -26,7 +26,9 @@ class Predictions:
 
     def choice(self, question, *options):
         """A choice among texts."""
-        return self._field(question, options, ipywidgets.ToggleButtons(options=options, value=None))
+        as_wide_as_its_text = {"button_width": "auto"}
+        field = ipywidgets.ToggleButtons(options=options, value=None, style=as_wide_as_its_text)
+        return self._field(question, options, field)
 
     def _field(self, question, kind, field):
         self.asked[question] = kind
@@ -42,7 +44,8 @@ class Predictions:
 
         field.observe(note, "value")
         unit = [] if isinstance(kind, tuple) else [ipywidgets.Label(kind)]
-        return ipywidgets.HBox([ipywidgets.Label(f"Your prediction, {question}:"), field, *unit, said])
+        asked = ipywidgets.Label(f"Your prediction, {question}:", layout={"flex": "0 0 auto"})
+        return ipywidgets.HBox([asked, field, *unit, said], layout={"flex_flow": "row wrap"})
 
     def compare(self, results):
         """A table of what was predicted and what came of it.
