@@ -4,9 +4,12 @@ Each source's cells run here in one namespace, as a kernel runs them, on the smo
 """
 
 import importlib.util
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from mnist_ae_utils import checks
 
@@ -93,3 +96,14 @@ def test_the_stub_and_wrong_answers_are_refused_with_a_hint(name, exercise, prep
         hints.append(str(refused.value))
     for hint in hints:
         assert 20 < len(hint) < 300, hint
+
+
+@pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.array([2.0]), torch.tensor(2.0), torch.tensor([[2]])])
+def test_a_number_may_come_as_a_tensor_of_one(value):
+    assert checks.number(value, "It", 0, 3) == 2.0
+
+
+@pytest.mark.parametrize("value", [True, "2", None, math.nan, 4.0, torch.tensor([2.0, 2.0]), torch.tensor(math.inf)])
+def test_what_is_no_number_or_impossible_is_refused(value):
+    with pytest.raises(checks.NotYet, match="^It "):
+        checks.number(value, "It", 0, 3)
