@@ -67,8 +67,8 @@ def description(figure):
     parts += [_listed((ax.get_title(), _of_panel(ax, len(panels) <= FEW)), ": ") for ax in panels]
     parts += [_listed((figure.get_supylabel(), figure.get_supxlabel()), " against ")]
     names = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    told = re.findall(r"(?:: |; )(.+?) (?:from|at) ", " ".join(parts))
-    parts += [f"Legend: {_listed(names)}" if set(names) - set(told) else ""]
+    told = all(re.search(rf"{re.escape(name)} (from|at) ", " ".join(parts)) for name in names)
+    parts += ["" if told else f"Legend: {_listed(names)}"]
     return " ".join(f"{part[0].upper()}{part[1:].rstrip('.:')}." for part in map(_line, parts) if part)
 
 

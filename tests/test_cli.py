@@ -118,6 +118,19 @@ def test_what_is_asked_for_reaches_the_report(monkeypatch):
     assert calls[2] == ("smoke", None, "auto", None, "cpu", Path.home() / "x", 9)
 
 
+def test_a_book_is_printed_if_asked_for(monkeypatch, capsys, tmp_path):
+    calls = []
+
+    def book_of(out, pdf):
+        calls.append((out, pdf))
+        return tmp_path / "html" / "index.html"
+
+    monkeypatch.setattr(making, "book_of", book_of)
+    assert cli.main(["book", "--out", str(tmp_path)]) == 0 and cli.main(["book", "--pdf", "--out", str(tmp_path)]) == 0
+    assert calls == [(tmp_path, False), (tmp_path, True)]
+    assert capsys.readouterr().out.splitlines()[0] == f"book: {tmp_path / 'html' / 'index.html'}"
+
+
 def test_data_says_where_they_come_from(capsys):
     assert cli.main(["data", "--dataset", "mnist-5000"]) == 0
     said = capsys.readouterr().out

@@ -123,12 +123,16 @@ def _article(book, name, names):
         if re.match(r"\w+:", path):  # to the network
             return found[0]
         page = posixpath.normpath(posixpath.join(at, path)).removesuffix(".html") if path else name
-        return f'href="#{place(page, id)}"' if page in names else ""
+        return f' href="#{place(page, id)}"' if page in names else ""
 
-    text = re.sub(r'(?<=\s)id="(?!T_)([^"]*)"', lambda found: f'id="{place(name, found[1])}"', text)  # T_: of a table
-    text = re.sub(r'(?<=\s)href="([^"]*)"', link, text)
-    text = re.sub(r'(?<=\s)src="([^":]*)"', lambda f: f'src="{posixpath.normpath(posixpath.join(at, f[1]))}"', text)
-    return f'<a id="{place(name)}"></a>' + text.replace('loading="lazy"', "")
+    def tag(found):
+        text = re.sub(r' id="(?!T_)([^"]*)"', lambda id: f' id="{place(name, id[1])}"', found[0])  # T_: of a table
+        text = re.sub(r' href="([^"]*)"', link, text)
+        text = re.sub(r' src="([^":]*)"', lambda of: f' src="{posixpath.normpath(posixpath.join(at, of[1]))}"', text)
+        return text.replace(' loading="lazy"', "")
+
+    text = re.sub(r"<[a-z][^>]*>", tag, text)
+    return f'<a id="{place(name)}"></a>{text}'
 
 
 def _headings(article):

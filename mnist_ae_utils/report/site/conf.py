@@ -68,8 +68,8 @@ def write_math(translator, node, display):
     except math_core.LatexError as error:
         logging.getLogger(__name__).warning("formula %s: %s", latex, error, location=node)
         text = f"<code>{html.escape(latex)}</code>"
-    tag = "div" if display else "span"
-    translator.body.append(f'<{tag} class="math">{text}</{tag}>')
+    # The word joiner keeps a comma on the formula's line.
+    translator.body.append(f'<div class="math">{text}</div>' if display else f'<span class="math">{text}</span>&#8288;')
     raise nodes.SkipNode
 
 

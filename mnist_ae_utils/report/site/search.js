@@ -30,8 +30,8 @@ function found() {
 
 /* The part of a text around its first hit, with every hit marked. */
 function snippet(text) {
-  const first = Math.max(0, Math.min(...starts.map((start) => text.search(start)).filter((at) => at >= 0)));
-  const begin = first < LENGTH / 2 ? 0 : text.lastIndexOf(" ", first - LENGTH / 3) + 1;
+  const first = Math.min(...starts.map((start) => text.search(start)).filter((at) => at >= 0)); // Infinity without any
+  const begin = LENGTH / 2 < first && first < Infinity ? text.lastIndexOf(" ", first - LENGTH / 3) + 1 : 0;
   const shown = text.slice(begin, begin + LENGTH);
   const element = document.createElement("p");
   const hits = new RegExp(starts.map((start) => start.source).join("|"), "giu");
@@ -51,7 +51,8 @@ function item(section) {
   const entry = document.createElement("li");
   entry.append(link);
   if (section.title !== section.page.title) entry.append(` in ${section.page.title}`);
-  entry.append(snippet(starts.some((start) => section.text.search(start) >= 0) ? section.text : section.code));
+  const hit = (text) => starts.some((start) => text.search(start) >= 0);
+  entry.append(snippet(hit(section.code) && !hit(section.text) ? section.code : section.text));
   return entry;
 }
 
@@ -59,7 +60,6 @@ const results = document.getElementById("search-results");
 const sections = found();
 for (const field of document.querySelectorAll("form.bd-search input")) field.value = query;
 if (words.length) {
-  localStorage.setItem("sphinx_highlight_terms", words.join(" ")); // which the page then shown marks
   const summary = document.createElement("p");
   const many = sections.length === 1 ? "1 section has" : `${sections.length || "No"} sections have`;
   summary.textContent = `${many} ${words.length === 1 ? "this word" : "these words"}.`;
