@@ -78,13 +78,14 @@ def test_cells_that_show_the_packages_code_hold_its_text(path):
 
 
 def prose(path):
-    """What the Markdown of a notebook or page says, without code, formulas and links."""
+    """What the Markdown of a notebook or page says, without titles, code, formulas and links."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = nbformat.read(path, as_version=4).cells
         text = "\n\n".join(
             cell.source for cell in cells if cell.cell_type == "markdown" and "rules" not in cell.metadata
         )
+    text = re.sub(r"^# .*", "", text, flags=re.MULTILINE)
     return re.sub(r"```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$[^$]*\$", "", text, flags=re.DOTALL)
 
 
