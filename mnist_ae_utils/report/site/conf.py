@@ -1,16 +1,12 @@
 """Sphinx configuration of the report's book. It must open from a folder, without any network."""
 
 import html
-import re
 from pathlib import Path
 
-import math_core
-import ziamath
 from docutils import nodes
 from sphinx.util import logging
 
-NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather|multline)\}")  # JupyterLab does not number
-CONVERTER = math_core.LatexToMathML(annotation=True, fancy_error=False)
+from mnist_ae_utils.report import formulas
 
 project = "Can an MNIST autoencoder learn ten-digit classification?"
 extensions = ["myst_nb"]
@@ -42,7 +38,7 @@ html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_show_sphinx = False
 html_show_copyright = False
 html_show_search_summary = False  # summaries are fetched, which a browser forbids to a page opened from a folder
-html_static_path = ["book.css", str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
+html_static_path = ["book.css", str(formulas.FONT)]
 html_css_files = ["book.css"]
 if LIVE := [name for name in ("live-data.js", "live.js", "live.css") if Path(__file__).with_name(name).exists()]:
     html_static_path += LIVE
@@ -52,10 +48,10 @@ html_math_renderer = "mathml"
 
 def write_math(translator, node, display):
     """Write a formula as MathML; one that math-core cannot read is shown as it is typed, with a warning."""
-    latex = NUMBERED.sub(r"\\\1{\2*}", node.astext())
+    latex = node.astext()
     try:
-        text = CONVERTER.convert_with_local_state(latex, displaystyle=display)
-    except math_core.LatexError as error:
+        text = formulas.mathml(latex, display)
+    except ValueError as error:
         logging.getLogger(__name__).warning("formula %s: %s", latex, error, location=node)
         text = f"<code>{html.escape(latex)}</code>"
     tag = "div" if display else "span"

@@ -1,0 +1,19 @@
+"""Formulas: LaTeX, as the notebooks have it, to MathML, which a browser shows without network or script."""
+
+import re
+from pathlib import Path
+
+import math_core
+import ziamath
+
+FONT = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"  # few systems have one for mathematics
+_NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather|multline)\}")  # JupyterLab does not number
+_CONVERTER = math_core.LatexToMathML(annotation=True, fancy_error=False)
+
+
+def mathml(latex, display):
+    """The formula as MathML, `display`ed by itself or in a line; ValueError if math-core cannot read it."""
+    try:
+        return _CONVERTER.convert_with_local_state(_NUMBERED.sub(r"\\\1{\2*}", latex), displaystyle=display)
+    except math_core.LatexError as error:
+        raise ValueError(str(error)) from None
