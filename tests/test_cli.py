@@ -38,7 +38,7 @@ def run(capsys, *arguments):
         (["data", "--dataset", "cifar"], "choose from auto, mnist"),
         (["report", "--out", "~nobody-of-this-name/x"], "that home folder is not known here; write the path out"),
         (["report", "--start-timeout", "0"], "'0' is not a whole number from 1 to 86,400"),
-        (["reprot"], "choose from report, check, verify, book, data"),
+        (["reprot"], "choose from report, check, verify, book, slides, data"),
         ([], "required: command"),
         (["report", "--sed", "3"], "unrecognized arguments: --sed 3"),
     ],
@@ -60,7 +60,7 @@ def test_a_command_under_nohup_stays_when_the_terminal_goes(capsys, monkeypatch)
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("name", ["check", "verify", "book", "live"])
+@pytest.mark.parametrize("name", ["check", "verify", "book", "slides", "live"])
 def test_where_there_is_no_report_it_is_said_how_to_make_one(capsys, tmp_path, name):
     code, error = run(capsys, name, "--out", str(tmp_path / "x"))
     assert code == 1 and error.startswith(f"mnist-ae: there is no report in {tmp_path / 'x'}: make one with")

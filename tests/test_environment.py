@@ -20,6 +20,7 @@ CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
     "jupyter_client": "jupyter-client", "math_core": "math-core", "PIL": "pillow",
+    "markdown_it": "markdown-it-py", "mdit_py_plugins": "mdit-py-plugins",
 }  # fmt: skip
 
 

@@ -3,11 +3,10 @@
 The book of stub notebooks has what the course may not have now, such as a failed notebook; the other is the course's.
 """
 
-import json
 import re
 
 import pytest
-from chromium import console_errors, visit
+from chromium import console_errors, requested, visit
 from nbformat.v4 import new_markdown_cell
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -60,13 +59,6 @@ def pages(book):
 
 
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
-
-
-def requested(browser):
-    """Addresses that the page asked for; data written into it, and what the browser's own pages ask for, aside."""
-    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith(("data:", "blob:", "chrome:"))]
 
 
 def test_every_page_loads_whole_from_the_folder(book, browser):

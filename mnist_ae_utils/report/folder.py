@@ -74,23 +74,23 @@ def refuse_files_of_others(folder, paths):
 def rebuilt(folder, name):
     """A new, empty folder; what is written into it takes the place of ``folder/name`` at once, when the block ends.
 
-    Raises ReportError if ``folder/name`` holds files of somebody else.
+    What is written beside it is removed. Raises ReportError if ``folder/name`` holds files of somebody else.
     """
-    target, new, old = folder / name, folder / (NEW + name), folder / (OLD + name)
+    target, work, old = folder / name, folder / (NEW + name), folder / (OLD + name)
     refuse_files_of_others(target, files_in(target))
-    for left in (new, old):  # by a command that was killed
+    for left in (work, old):  # by a command that was killed
         shutil.rmtree(left, ignore_errors=True)
-    new.mkdir()
+    new = work / name
+    new.mkdir(parents=True)
     try:
         yield new
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
-    write_list(new)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+        write_list(new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    finally:
+        for left in (work, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """Formulas: LaTeX, as the notebooks have it, to MathML, which a browser shows without network or script."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import math_core
-import ziamath
 
-FONT = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"  # few systems have one for mathematics
+# Few systems have a font for mathematics. The package that carries this one is not imported: that takes a while.
+FONT = Path(find_spec("ziamath").origin).parent / "fonts" / "STIXTwoMath-Regular.ttf"
 _NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather|multline)\}")  # JupyterLab does not number
 _CONVERTER = math_core.LatexToMathML(annotation=True, fancy_error=False)
 

@@ -243,13 +243,16 @@ def _write(work, header, entries):
     return content
 
 
-def book_of(out):
-    """Render the book of the report in the folder `out`; return the path of its first page."""
+def rendered(out, what):
+    """Render what a report is shown as, the module `book` or `slides`; return the path of its first page.
+
+    `out` is the report's folder. Nothing is run. Raises ReportError if there is no report, and as ``what.render``.
+    """
     if not out.is_dir():
         raise folder.missing(out)
     with folder.locked(out):
         folder.finish(out, lambda: update_readme(out))
-        return book.render(out)
+        return what.render(out)
 
 
 def update_readme(out):

@@ -2,15 +2,15 @@
 
 A cell's metadata say where it goes, as JupyterLab writes them: ``"slideshow": {"slide_type": ...}``, where ``slide``
 begins a slide, ``subslide`` one below it, ``-`` goes on, ``fragment`` appears at a key, ``notes`` is what the speaker
-sees, and ``skip`` or nothing is left out. A code cell shows its code, and what it drew on a slide of its own below that;
-``"show": "code"`` or ``"output"`` beside the type leaves out the other. slides.js makes room for what is too large.
+sees, and ``skip`` or nothing is left out. A code cell shows its code, and what it drew on a slide of its own below;
+``"show": "code"`` or ``"output"`` beside the type leaves out the other. slides.js makes what is too large fit.
 """
 
 import html
-import importlib.util
 import re
 import shutil
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import jinja2
@@ -28,6 +28,7 @@ from mnist_ae_utils.report.folder import ReportError
 HERE = Path(__file__).resolve().parent / "templates"
 FORMATTER = HtmlFormatter(nowrap=True, style="tango")
 PREDICT = "*Predict:*"  # how a cell begins that asks the reader for a guess
+SHORT_CELL = re.compile(r"(<t[dh]\b[^>]*)>([^<]{1,12})<")  # a number, say, which is not to be broken
 PROGRESS = re.compile(r"^.*\d+%\|.*\n?", re.MULTILINE)  # a line that a bar left
 
 
@@ -56,6 +57,7 @@ def render(out):
         raise ReportError(f"the notebooks of {out} do not say what is on their slides: run `mnist-ae report` again")
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined,
                                    trim_blocks=True, lstrip_blocks=True, autoescape=True)  # fmt: skip
+    templates.filters["short"] = pages.short
     about = {"header": results["header"], "notice": pages.notice(results)}
     decks = {}
     with folder.rebuilt(out, "slides") as new:
@@ -67,18 +69,18 @@ def render(out):
         index = templates.get_template("slides_index.html.j2").render(about, decks=decks)
         (new / "index.html").write_text(index, encoding="utf-8")
         _copy_files(new / "files")
+        shutil.copy(out / "results.json", new)  # by which `check` knows of what they are
     return out / "slides" / "index.html"
 
 
 def _copy_files(target):
     """What every page loads: reveal.js and its fonts, those for code and formulas, our style and script."""
-    (package,) = importlib.util.find_spec("sphinx_revealjs").submodule_search_locations
-    reveal = Path(package) / "_static" / "revealjs"
-    fonts = reveal / "dist" / "theme" / "fonts" / "source-sans-pro"
+    reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
+    ours = [reveal / name for name in ("LICENSE", "dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js")]
+    fonts = [*(reveal / "dist/theme/fonts/source-sans-pro").glob("*.woff"), formulas.FONT]
+    fonts += [Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"]
     target.mkdir()
-    for path in (reveal / "dist" / "reveal.js", reveal / "dist" / "reveal.css", reveal / "plugin" / "notes" / "notes.js",
-                 *fonts.glob("*.woff"), Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf",
-                 formulas.FONT, HERE / "slides.js"):  # fmt: skip
+    for path in (*ours, *fonts, HERE / "slides.js"):
         shutil.copy(path, target)
     style = (HERE / "slides.css").read_text(encoding="utf-8") + FORMATTER.get_style_defs("pre") + "\n"
     (target / "slides.css").write_text(style, encoding="utf-8")
@@ -97,7 +99,8 @@ class Deck:
 
     def __init__(self, notebook, chapters):
         self.chapters = chapters
-        self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table").use(dollarmath_plugin, renderer=_formula)
+        self.markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+        self.markdown.use(dollarmath_plugin, renderer=_formula)
         self.markdown.core.ruler.push("links", self._links)
         self.stacks, self.section = [], ""
         for cell in notebook.cells:
@@ -155,7 +158,8 @@ class Deck:
             image = re.sub(r"\s", "", data["image/png"])
             return [f'<div class="figure"><img alt="" src="data:image/png;base64,{image}"></div>']
         if "text/html" in data:
-            return [f'<div class="table">{data["text/html"]}</div>']
+            table = SHORT_CELL.sub(r'\1 style="white-space: nowrap">\2<', data["text/html"])
+            return [f'<div class="table">{table}</div>']
         if "text/markdown" in data:
             return [f'<div class="text">{self.markdown.render(data["text/markdown"])}</div>']
         return [f'<pre class="printed">{html.escape(data["text/plain"])}</pre>'] if "text/plain" in data else []

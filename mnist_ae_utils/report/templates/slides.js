@@ -4,7 +4,7 @@
   const LARGEST = 38; // pixels, on a slide with nothing but text
   const USUAL = 32;
   const SMALLEST = 20;
-  const SMALLEST_OF_TABLE = 27;
+  const SMALLEST_OF_TABLE = 25;
 
   // Whether anything lies beyond the padding of a slide, or scrolls.
   function tooFull(slide) {
