@@ -6,9 +6,11 @@ sees, and ``skip`` or nothing is left out. A code cell shows its code, and what 
 ``"show": "code"`` or ``"output"`` beside the type leaves out the other. slides.js makes what is too large fit.
 """
 
+import base64
 import html
 import re
 import shutil
+import struct
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -139,14 +141,19 @@ class Deck:
         return f'<div class="text">{self.markdown.render(rest)}</div>'
 
     def _code(self, cell, show):
-        """The parts of a code cell; if there is a figure or table beside the code, that is on the slide below."""
-        code = [] if show == "output" else [_highlighted(cell.source)]
+        """The parts of a code cell; a figure or table below code, or one too many, is on a slide below."""
+        parts = [] if show == "output" else [_highlighted(cell.source)]
         outputs = [] if show == "code" else [part for output in cell.outputs for part in self._output(output)]
-        if code and any('class="figure"' in part or "<table" in part for part in outputs):
-            self.stacks[-1][-1].parts += code
-            self._begin(below=True)
-            return outputs
-        return code + outputs
+        filled = 1.0 if parts else 0.0  # a code and a figure are too much
+        for part in outputs:
+            room = _room(part)
+            if filled and filled + room > 0.6:
+                self.stacks[-1][-1].parts += parts
+                self._begin(below=True)
+                parts, filled = [], 0.0
+            parts.append(part)
+            filled += room
+        return parts
 
     def _output(self, output):
         """What a cell left, as a list of HTML, empty if there is nothing to see."""
@@ -178,6 +185,14 @@ class Deck:
                 if token.type == "link_close":
                     opened.pop()
             block.children = kept if block.children is not None else None
+
+
+def _room(part):
+    """How much of a slide a part fills, more or less: that of a figure is its height as a multiple of its width."""
+    if found := re.search("base64,(.{32})", part):
+        width, height = struct.unpack(">16x2I", base64.b64decode(found[1]))  # the first bytes of a PNG
+        return height / width
+    return 0.5 if "<table" in part else 0.0
 
 
 def _formula(latex, options):
