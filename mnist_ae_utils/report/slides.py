@@ -65,7 +65,7 @@ def render(out):
     with folder.rebuilt(out, "slides") as new:
         for name, notebook in shown.items():
             stacks = Deck(notebook, shown).stacks
-            decks[name] = text_of(stacks[0][0].heading)
+            decks[name] = text_of(stacks[0][0].heading) or name
             page = templates.get_template("slides.html.j2").render(about, title=decks[name], stacks=stacks)
             (new / f"{name}.html").write_text(page, encoding="utf-8")
         index = templates.get_template("slides_index.html.j2").render(about, decks=decks)
@@ -78,11 +78,11 @@ def render(out):
 def _copy_files(target):
     """What every page loads: reveal.js and its fonts, those for code and formulas, our style and script."""
     reveal = Path(find_spec("sphinx_revealjs").origin).parent / "_static" / "revealjs"
-    ours = [reveal / name for name in ("LICENSE", "dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js")]
+    scripts = [reveal / name for name in ("LICENSE", "dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js")]
     fonts = [*(reveal / "dist/theme/fonts/source-sans-pro").glob("*.woff"), formulas.FONT]
     fonts += [Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSansMono.ttf"]
     target.mkdir()
-    for path in (*ours, *fonts, HERE / "slides.js"):
+    for path in (*scripts, *fonts, HERE / "slides.js"):
         shutil.copy(path, target)
     style = (HERE / "slides.css").read_text(encoding="utf-8") + FORMATTER.get_style_defs("pre") + "\n"
     (target / "slides.css").write_text(style, encoding="utf-8")
@@ -147,7 +147,7 @@ class Deck:
         filled = 1.0 if parts else 0.0  # a code and a figure are too much
         for part in outputs:
             room = _room(part)
-            if filled and filled + room > 0.6:
+            if room and filled and filled + room > 0.6:
                 self.stacks[-1][-1].parts += parts
                 self._begin(below=True)
                 parts, filled = [], 0.0

@@ -47,7 +47,7 @@
     }
   }
 
-  Promise.all([...document.fonts].map((font) => font.load())).then(() => {
+  Promise.allSettled([...document.fonts].map((font) => font.load())).then(() => {
     document.querySelectorAll(".slides > section > section").forEach(fit);
     Reveal.initialize({
       width: 1280, height: 720, margin: 0, minScale: 0.1, maxScale: 4, center: false, display: "flex",
