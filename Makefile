@@ -4,7 +4,7 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 
-.PHONY: help install book pdf report full check test faults lab cells assignments solutions bench lock clean
+.PHONY: help install book pdf slides report full check test faults lab cells assignments solutions bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,9 @@ book: install ## render the committed report as a book and open it: no training
 
 pdf: install ## the same as one PDF, reports/html/book.pdf; needs Chromium or Chrome
 	$(PYTHON) -m mnist_ae_utils book --pdf
+
+slides: install ## make slides for class of the committed report's chapters and open them: no training
+	$(PYTHON) -m mnist_ae_utils slides
 
 report: install ## run the notebooks on the quick profile and render the book, into reports/quick
 	$(PYTHON) -m mnist_ae_utils report --profile quick
@@ -55,5 +58,5 @@ lock: install ## resolve requirements.lock anew
 	  --extra test --extra install --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove what is built; keeps the environment, the data, finished trainings and reports/
-	rm -rf reports/quick reports/quick-* reports/smoke reports/smoke-* reports/html .pytest_cache .ruff_cache *.egg-info
+	rm -rf reports/quick reports/quick-* reports/smoke reports/smoke-* reports/html reports/slides .pytest_cache .ruff_cache *.egg-info
 	find mnist_ae_utils tests -name __pycache__ -type d -exec rm -rf {} +

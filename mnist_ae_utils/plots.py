@@ -409,11 +409,12 @@ def _published(entry):
 def contrast_table(of):
     """The contrasts of a chapter: mean and interval, p, which claim one decides; beside those of the committed report.
 
-    p is that of a t test that the mean is the rule's threshold, one contrast alone. The committed report is that of the
-    full profile, if it was made on the same data; its column is left out where it is what runs.
+    Those that decide a claim come first. p is that of a t test that the mean is the rule's threshold, one contrast
+    alone. The committed report is that of the full profile, if it was made on the same data; its column is left out
+    where it is what runs.
     """
     committed, rows, shown = results.committed(of), [], None
-    for entry in of.entries:
+    for entry in sorted(of.entries, key=lambda entry: "primary" not in entry):
         if "claim" not in entry or entry["unit"] == "verdict":
             continue
         asked = entry["claim"], entry["rule"]

@@ -1,5 +1,6 @@
 """A real browser for the tests of pages: headless Chromium, driven by selenium."""
 
+import json
 import os
 import shutil
 
@@ -40,14 +41,21 @@ def browser(tmp_path_factory):
     browser.quit()
 
 
-def visit(browser, page):
+def visit(browser, page, query=""):
     """Open a page at a desktop's size, with empty logs."""
     browser.set_window_size(1280, 900)
     browser.get_log("browser"), browser.get_log("performance")
-    browser.get(page.as_uri())
+    browser.get(page.as_uri() + query)
     WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")
     browser.execute_async_script("document.fonts.ready.then(arguments[0])")
 
 
 def console_errors(browser):
     return [line["message"] for line in browser.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+
+
+def requested(browser):
+    """Addresses that the page asked for; data written into it, and what the browser's own pages ask for, aside."""
+    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in urls if not url.startswith(("data:", "blob:", "chrome:"))]

@@ -26,10 +26,11 @@ import psutil
 from compare_results import moved
 from stub_notebooks import PARAMETERS
 
-from mnist_ae_utils.report import book, check, collect, folder
+from mnist_ae_utils.report import check, collect, folder
 
 ROOT, WORK = Path(__file__).resolve().parent.parent, Path(tempfile.mkdtemp(prefix="faults-"))
-HIDDEN = folder.WORK, folder.LOCK, book.NEW, book.OLD  # what a killed command leaves, and the next one removes
+NEW_BOOK, OLD_BOOK = f"{folder.NEW}html", f"{folder.OLD}html"
+HIDDEN = folder.WORK, folder.LOCK, NEW_BOOK, OLD_BOOK  # what a killed command leaves, and the next one removes
 KERNEL, WORKER, BY_HAND = "IPKernelApp", "popen_loky", "-m papermill"  # in their command lines
 DONE, NO_SPACE = "^report: ", "^(mnist-ae: |FAILED ).*No space left on device"
 SMALL = """from mnist_ae_utils import models, plots, trainings
@@ -219,7 +220,7 @@ def kill(small, course):
     case = Case(small().code, "--only", "01", reference=small(), earlier=True)
     for n in range(6):
         process = case.start()
-        case.wait(process, until=case.out / (f"{folder.WORK}/{folder.WHOLE}" if n % 2 else book.NEW))
+        case.wait(process, until=case.out / (f"{folder.WORK}/{folder.WHOLE}" if n % 2 else NEW_BOOK))
         time.sleep(random.uniform(0, 0.005 if n % 2 else 3))
         case.kill(process)
         what = "as the report takes its place" if n % 2 else "in the book"

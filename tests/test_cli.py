@@ -38,7 +38,7 @@ def run(capsys, *arguments):
         (["data", "--dataset", "cifar"], "choose from auto, mnist"),
         (["report", "--out", "~nobody-of-this-name/x"], "that home folder is not known here; write the path out"),
         (["report", "--start-timeout", "0"], "'0' is not a whole number from 1 to 86,400"),
-        (["reprot"], "choose from report, check, verify, book, data"),
+        (["reprot"], "choose from report, check, verify, book, slides, data"),
         ([], "required: command"),
         (["report", "--sed", "3"], "unrecognized arguments: --sed 3"),
     ],
@@ -60,7 +60,7 @@ def test_a_command_under_nohup_stays_when_the_terminal_goes(capsys, monkeypatch)
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("name", ["check", "verify", "book", "live"])
+@pytest.mark.parametrize("name", ["check", "verify", "book", "slides", "live"])
 def test_where_there_is_no_report_it_is_said_how_to_make_one(capsys, tmp_path, name):
     code, error = run(capsys, name, "--out", str(tmp_path / "x"))
     assert code == 1 and error.startswith(f"mnist-ae: there is no report in {tmp_path / 'x'}: make one with")
@@ -121,11 +121,11 @@ def test_what_is_asked_for_reaches_the_report(monkeypatch):
 def test_a_book_is_printed_if_asked_for(monkeypatch, capsys, tmp_path):
     calls = []
 
-    def book_of(out, pdf):
-        calls.append((out, pdf))
+    def rendered(out, render):
+        calls.append((out, render.keywords["pdf"]))
         return tmp_path / "html" / "index.html"
 
-    monkeypatch.setattr(making, "book_of", book_of)
+    monkeypatch.setattr(making, "rendered", rendered)
     assert cli.main(["book", "--out", str(tmp_path)]) == 0 and cli.main(["book", "--pdf", "--out", str(tmp_path)]) == 0
     assert calls == [(tmp_path, False), (tmp_path, True)]
     assert capsys.readouterr().out.splitlines()[0] == f"book: {tmp_path / 'html' / 'index.html'}"

@@ -19,7 +19,9 @@ CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
 # The distributions that carry the modules which have another name.
 DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
-    "jupyter_client": "jupyter-client", "math_core": "math-core", "PIL": "pillow",
+    "jupyter_client": "jupyter-client", "math_core": "math-core", "markdown_it": "markdown-it-py",
+    "mdit_py_plugins": "mdit-py-plugins", "PIL": "pillow",
+    "markdown_it": "markdown-it-py", "mdit_py_plugins": "mdit-py-plugins",
 }  # fmt: skip
 
 

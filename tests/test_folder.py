@@ -182,7 +182,7 @@ def test_a_report_killed_while_it_takes_its_place_is_finished_by_the_next(tmp_pa
         tried += 1
         if (out / "results.json").exists():
             assert check.problems(out), "a half-moved report is told from a whole one"
-        run.book_of(out) if steps % 2 else make(tmp_path)
+        run.rendered(out, book.render) if steps % 2 else make(tmp_path)
         assert check.problems(out) == []
         values = {e["notebook"]: e["value"] for e in collect.read(out / "results.json")["results"]}
         assert values == {"01_a": 0.98214, "02_b": 0.5, "03_c": 0.98214}

@@ -27,7 +27,7 @@ from torch import nn
 
 from mnist_ae_utils import corruptions, data, live, metrics, models, pictures
 from mnist_ae_utils.live import export
-from mnist_ae_utils.report import command, live_page, run
+from mnist_ae_utils.report import book, command, live_page, run
 from mnist_ae_utils.report.folder import ReportError
 
 PAGE_WEIGHT = 4 * 10**6  # bytes
@@ -459,7 +459,7 @@ def test_where_the_training_images_are_not_at_hand_the_page_says_so(smoke_report
     (out / "results.json").write_text(json.dumps(results))
     shutil.rmtree(out / "notebooks")
     (out / "notebooks").mkdir()
-    visit(browser, run.book_of(out).with_name("live.html"))
+    visit(browser, run.rendered(out, book.render).with_name("live.html"))
     WebDriverWait(browser, 20).until(lambda b: b.execute_script(READY))
     assert "not at hand" in browser.find_element(By.CSS_SELECTOR, "[data-live=oracle]").text
     assert len(probabilities(browser)) >= 4 and console_errors(browser) == []

@@ -3,7 +3,6 @@
 The book of stub notebooks has what the course may not have now, such as a failed notebook; the other is the course's.
 """
 
-import json
 import re
 import shutil
 from urllib.parse import unquote
@@ -12,7 +11,7 @@ import nbformat
 import pypdf
 import pypdfium2
 import pytest
-from chromium import console_errors, visit
+from chromium import console_errors, requested, visit
 from nbformat.v4 import new_markdown_cell
 from PIL import Image
 from selenium.webdriver.common.by import By
@@ -76,13 +75,6 @@ def pages(book):
 
 PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
-
-
-def requested(browser):
-    """Addresses that the page asked for; data written into it, and what the browser's own pages ask for, aside."""
-    messages = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    urls = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in urls if not url.startswith(("data:", "blob:", "chrome:"))]
 
 
 def test_every_page_loads_whole_from_the_folder(book, browser):

@@ -11,12 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_ae_utils.report import folder, live_page, paper
+from mnist_ae_utils.report import folder, kernel, live_page, paper
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.notebooks import pages as pages_beside
 
 SITE = Path(__file__).resolve().parent / "site"
-NEW, OLD = ".new-book", ".old-book"  # in a report's folder, while the one takes the place of the other
 
 
 def tagged_figures(notebooks):
@@ -61,15 +60,10 @@ def render(out, pdf=False):
     """
     import nbformat
 
-    html, work, old = out / "html", out / NEW, out / OLD
-    new = work / "html"
     if not (out / "results.json").exists():
         raise folder.missing(out)
-    folder.refuse_files_of_others(html, folder.files_in(html))
     browser = paper.browser() if pdf else None  # if there is none, that is said at once
-    for left in (work, old):  # by a command that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory() as temporary:
+    with folder.rebuilt(out, "html") as new, tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "source"
         shutil.copytree(SITE, source)
         (source / "notebooks").mkdir()
@@ -96,28 +90,21 @@ def render(out, pdf=False):
         if pdf:  # below the title
             index = index.replace("\n\n", f'\n\n<p class="noprint"><a href="{paper.NAME}">as a PDF</a></p>\n\n', 1)
         (source / "index.md").write_text(index, encoding="utf-8")
-        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", work / "doctrees", source, new]
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", f"{temporary}/doctrees", source, new]
         # Sphinx stops at a locale that is not installed, and without a home; it needs neither.
-        neutral = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1"}
+        neutral = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "1", "PYTHONPATH": kernel.python_path()}
         neutral |= {"HOME": temporary} if os.path.expanduser("~") == "~" else {}
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace", env=neutral)
         messages = done.stderr.replace(str(source) + os.sep, "").strip()
         if done.returncode != 0:
-            shutil.rmtree(work, ignore_errors=True)
             # Of an exception, Sphinx prints a whole crash report.
             why = re.findall(r"^\s*(?:\w+\.)*\w*(?:Error|Exception): *(.+)$", messages, re.MULTILINE)
             said = why[-1] if why else messages or done.stdout.strip()
             raise ReportError(f"the book could not be rendered: {said.rstrip('.')}. Mend that and run `mnist-ae book`")
         if messages:
             print(messages, file=sys.stderr)
-    (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore
-    shutil.copy(results, new / "results.json")
-    if pdf:
-        paper.print_book(new, browser)
-    folder.write_list(new)
-    if html.exists():
-        html.rename(old)
-    new.rename(html)
-    for left in (work, old):
-        shutil.rmtree(left, ignore_errors=True)
-    return html / (paper.NAME if pdf else "index.html")
+        (new / ".nojekyll").touch()  # else GitHub's pages lack the folders that begin with an underscore
+        shutil.copy(results, new / "results.json")
+        if pdf:
+            paper.print_book(new, browser)
+    return out / "html" / (paper.NAME if pdf else "index.html")

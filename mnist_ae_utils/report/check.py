@@ -55,8 +55,9 @@ def problems(out):
         text = (out.parent / "README.md").read_text(encoding="utf-8")
         if text != pages.readme_with(text, results):
             found.append("the project's README.md does not say what results.json says")
-    if (html := out / "html").exists():
-        found += [f"html/{name} was changed" for name in folder.of_others(html, folder.files_in(html))]
-        if folder.digest(html / "results.json") != folder.digest(out / "results.json"):
-            found.append("html/ is the book of other results: run `mnist-ae book`")
+    for name, what, command in (("html", "the book", "book"), ("slides", "slides", "slides")):
+        if (built := out / name).exists():
+            found += [f"{name}/{changed} was changed" for changed in folder.of_others(built, folder.files_in(built))]
+            if folder.digest(built / "results.json") != folder.digest(out / "results.json"):
+                found.append(f"{name}/ is {what} of other results: run `mnist-ae {command}`")
     return found

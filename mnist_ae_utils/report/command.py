@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import webbrowser
+from functools import partial
 from pathlib import Path
 
 # Written out, because importing them would import torch and make `--help` slow; a test holds them to the sources.
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   mnist-ae verify                                  whether its networks reproduce its figures: no training
   mnist-ae book                                    render it as a book, reports/html, without running anything
   mnist-ae book --pdf                              and as one PDF, reports/html/book.pdf
+  mnist-ae slides                                  make slides of its chapters, reports/slides, likewise
   mnist-ae live                                    try its networks in the browser: draw, spoil, walk through codes
   mnist-ae data --dataset mnist                    fetch and verify MNIST, say where it lies
 """
@@ -93,9 +95,10 @@ def parser():
     check = command("check", "say whether the parts of a report belong together; exit code 1 if not")
     verify = command("verify", "say whether the networks of a report reproduce its figures; exit code 1 if not")
     book = command("book", "render a report as a book and open it, without running anything")
+    slides = command("slides", "make slides for class of a report's chapters and open them, without running anything")
     fetch = command("data", "fetch and verify the data, and say where they come from")
     live = command("live", "render the book, and open its page on which the networks run in the browser")
-    for sub in (check, verify, book, live):
+    for sub in (check, verify, book, slides, live):
         sub.add_argument("--out", type=_folder, metavar="DIR", help="folder of the report (default: reports)")
     book.add_argument("--pdf", action="store_true", help="print it too, to html/book.pdf, by Chromium or Chrome")
     for sub in (report, fetch):
@@ -156,7 +159,7 @@ def main(arguments=None):
 def _run_command(options):
     """Do what one of the commands is for; return the exit code."""
     from mnist_ae_utils import data
-    from mnist_ae_utils.report import pages, run
+    from mnist_ae_utils.report import book, pages, run, slides
     from mnist_ae_utils.report.folder import ReportError
 
     out = options.out.resolve() if getattr(options, "out", None) else None
@@ -173,8 +176,10 @@ def _run_command(options):
         from mnist_ae_utils.report import verify
 
         return 1 if verify.differing(out or pages.COMMITTED) else 0
-    if options.command in ("book", "live"):
-        first = run.book_of(out or pages.COMMITTED, getattr(options, "pdf", False))
+    if options.command in ("book", "slides", "live"):
+        as_book = partial(book.render, pdf=getattr(options, "pdf", False))
+        render = slides.render if options.command == "slides" else as_book
+        first = run.rendered(out or pages.COMMITTED, render)
         if options.command == "live" and not (first := first.with_name("live.html")).exists():
             raise ReportError(f"{out or pages.COMMITTED} keeps no networks for that page: run chapters 4 to 6")
         print(f"{options.command}: {first}")

@@ -15,6 +15,7 @@ import sys
 from filelock import FileLock, Timeout
 
 LIST, WORK, LOCK = "files.json", ".unfinished-report", ".report-lock"
+NEW, OLD = ".new-", ".old-"  # how the names begin while a built folder, such as the book, takes the place of the other
 WHOLE = "whole"  # in WORK, once nothing is missing there
 
 
@@ -67,6 +68,29 @@ def refuse_files_of_others(folder, paths):
     if found := of_others(folder, paths):
         names = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
         raise ReportError(f"{folder} holds what no report left so: {names}. Move it away, or name another folder")
+
+
+@contextlib.contextmanager
+def rebuilt(folder, name):
+    """A new, empty folder; what is written into it takes the place of ``folder/name`` at once, when the block ends.
+
+    What is written beside it is removed. Raises ReportError if ``folder/name`` holds files of somebody else.
+    """
+    target, work, old = folder / name, folder / (NEW + name), folder / (OLD + name)
+    refuse_files_of_others(target, files_in(target))
+    for left in (work, old):  # by a command that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    new = work / name
+    new.mkdir(parents=True)
+    try:
+        yield new
+        write_list(new)
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    finally:
+        for left in (work, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

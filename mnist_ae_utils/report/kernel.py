@@ -91,6 +91,11 @@ def why_dead():
     return f"it was ended by signal {-code}" if code and code < 0 else f"it ended by itself with exit code {code}"
 
 
+def python_path():
+    """The variable PYTHONPATH with which a process finds this copy of the package."""
+    return os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 @contextlib.contextmanager
 def environment(n_kernels=1):
     """The environment variables that notebooks run with, until the block ends; in it, so many kernels will start."""
@@ -104,9 +109,8 @@ def environment(n_kernels=1):
         Path(private, "README").touch()
         for name in ("MPLBACKEND", "PYTHONSTARTUP"):
             os.environ.pop(name, None)
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         os.environ |= {
-            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONPATH": python_path(),
             "IPYTHONDIR": private,  # with its start-up files
             "JUPYTER_RUNTIME_DIR": private,  # the usual one may be in a home that cannot be written to
             "MPLCONFIGDIR": matplotlib.get_configdir(),  # where that cannot be written to, a temporary one for all

@@ -246,13 +246,17 @@ def _write(work, header, entries):
     return content
 
 
-def book_of(out, pdf=False):
-    """`book.render` for the report in the folder `out`, which no other command shall touch meanwhile."""
+def rendered(out, render):
+    """What a report is shown as, by ``render(out)`` of `book` or `slides`; return the path of its first page.
+
+    `out` is the report's folder, which no other command shall touch meanwhile. Nothing is run. Raises ReportError if
+    there is no report, and as `render`.
+    """
     if not out.is_dir():
         raise folder.missing(out)
     with folder.locked(out):
         folder.finish(out, lambda: update_readme(out))
-        return book.render(out, pdf)
+        return render(out)
 
 
 def update_readme(out):

@@ -8,17 +8,13 @@ import re
 from base64 import b64decode
 from pathlib import Path
 
-import math_core
 import nbformat
-import ziamath
 from docutils import nodes
 from pygments.formatters import HtmlFormatter
 from sphinx.highlighting import PygmentsBridge
 from sphinx.util import logging
 
-NUMBERED = re.compile(r"\\(begin|end)\{(align|alignat|equation|gather|multline)\}")  # JupyterLab does not number
-CONVERTER = math_core.LatexToMathML(annotation=True, fancy_error=False)
-STRUT = '<mspace width="0" height="0.7em" depth="0.1em"/>'  # else Chromium draws the bar of a root through what is low
+from mnist_ae_utils.report import formulas
 
 project = "Can an MNIST autoencoder learn ten-digit classification?"
 extensions = ["myst_nb", "sphinx_copybutton"]
@@ -51,7 +47,7 @@ html_show_sphinx = False
 html_show_copyright = False
 html_use_index = False
 templates_path = ["."]  # search.html
-html_static_path = ["book.css", "search.js", str(Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf")]
+html_static_path = ["book.css", "search.js", str(formulas.FONT)]
 html_css_files = ["book.css"]
 if LIVE := [name for name in ("live-data.js", "live.js", "live.css") if Path(__file__).with_name(name).exists()]:
     html_static_path += LIVE
@@ -62,10 +58,10 @@ copybutton_selector = "div:not(.output) > div.highlight pre"
 
 def write_math(translator, node, display):
     """Write a formula as MathML; one that math-core cannot read is shown as it is typed, with a warning."""
-    latex = NUMBERED.sub(r"\\\1{\2*}", node.astext())
+    latex = node.astext()
     try:
-        text = CONVERTER.convert_with_local_state(latex, displaystyle=display).replace("<msqrt>", f"<msqrt>{STRUT}")
-    except math_core.LatexError as error:
+        text = formulas.mathml(latex, display)
+    except ValueError as error:
         logging.getLogger(__name__).warning("formula %s: %s", latex, error, location=node)
         text = f"<code>{html.escape(latex)}</code>"
     # The word joiner keeps a comma on the formula's line.
