@@ -21,7 +21,6 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
     "jupyter_client": "jupyter-client", "math_core": "math-core", "markdown_it": "markdown-it-py",
     "mdit_py_plugins": "mdit-py-plugins", "PIL": "pillow",
-    "markdown_it": "markdown-it-py", "mdit_py_plugins": "mdit-py-plugins",
 }  # fmt: skip
 
 
@@ -84,9 +83,8 @@ def test_the_version_is_the_same_wherever_it_stands():
 
 def imported_modules():
     """Top-level modules that the package, the tests and the notebooks import."""
-    sources = [
-        path.read_text(encoding="utf-8") for path in [*ROOT.glob("mnist_ae_utils/**/*.py"), *ROOT.glob("tests/*.py")]
-    ]
+    places = "mnist_ae_utils/**/*.py", "tests/*.py", "exercises/*.py"
+    sources = [path.read_text(encoding="utf-8") for place in places for path in ROOT.glob(place)]
     for path in ROOT.glob("notebooks/*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
@@ -100,6 +98,6 @@ def imported_modules():
 
 
 def test_what_is_imported_is_a_direct_dependency():
-    own = {"mnist_ae_utils"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
+    own = {"mnist_ae_utils"} | {path.stem for folder in ("tests", "exercises") for path in (ROOT / folder).glob("*.py")}
     third_party = set(imported_modules()) - set(sys.stdlib_module_names) - own
     assert {DISTRIBUTIONS.get(module, module) for module in third_party} <= set(DIRECT)
