@@ -91,11 +91,11 @@ with checks.exercise("2.1", conv_costs, dense_costs):
         of_dense = {"The biases are parameters, too: count them.": n_in * n_out,
                     "Each unit of a fully connected layer has one bias: how many units are there?":
                         n_in * n_out + c_out}  # fmt: skip
-        for (what, found), expected, mistakes in zip(asked.items(), counted, ((of_filter, of_use), (of_dense, {})),
-                                                     strict=True):  # fmt: skip
+        of_both = (of_filter, of_use), (of_dense, {})
+        for (what, found), expected, mistakes in zip(asked.items(), counted, of_both, strict=True):
             checks.require(isinstance(found, tuple | list) and len(found) == 2, f"{what} should be two numbers.")
-            for number, right, name, likely in zip(found, expected, ("parameters", "multiplications"), mistakes,
-                                                   strict=True):  # fmt: skip
+            names = "parameters", "multiplications"
+            for number, right, name, likely in zip(found, expected, names, mistakes, strict=True):
                 number = checks.number(number, f"The number of {name} of {what}", 0)
                 checks.close(number, right, f"{what}: the number of {name} is another.", likely, relative=1e-9)
     (few, often), (many, once) = conv_costs(16, 32, 3, 7), dense_costs(16, 14, 32, 7)
