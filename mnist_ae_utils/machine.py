@@ -98,7 +98,9 @@ def let_numba_compile():
     """
     from numba.core import caching
 
-    class InCacheFolder(caching.UserWideCacheLocator):
+    places = {locator.__name__.lstrip("_"): locator for locator in caching.CacheImpl._locator_classes}
+
+    class InCacheFolder(places["UserWideCacheLocator"]):  # older versions begin its name with _
         """The last place where numba keeps what it compiled; if not even this can be written, nothing is kept."""
 
         def __init__(self, function, file):
