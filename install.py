@@ -4,6 +4,9 @@ Everything comes from requirements.lock, in the versions and with the hashes sta
 builds: the default one with CUDA's libraries, and a small one for the CPU alone, taken where no NVIDIA GPU is found and
 its index can be reached. The environment variable CPU decides otherwise: 1 for the small one, 0 for the default.
 
+``python3 install.py --wheels DIR`` puts the wheels of what is installed into a folder. Where a folder ``wheels`` made
+so lies beside this file, all is installed from there, without network: see ``mnist-ae bundle``.
+
 Uses the standard library only, and tells a Python that is too old so.
 """
 
@@ -11,7 +14,9 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +34,16 @@ PIP_SETTINGS = {
 }  # fmt: skip
 PROGRESS = re.compile(r"\s*(Resolved|Downloading|Downloaded|Prepared|Uninstalled|Installed|Bytecode)\b")
 NO_SPACE = re.compile(r"no space left|disk quota|not enough space|os error (28|112|122)\b", re.IGNORECASE)
+NO_LINKS = re.compile(r"operation not (permitted|supported).*lib64", re.IGNORECASE)
 WRONG_HASH = re.compile(r"hash mismatch for `?([\w.=-]+)|do not match the hashes", re.IGNORECASE)
 NO_NETWORK = re.compile(
     r"failed to fetch|error sending request|dns error|resolution|timed out|connection|proxy|certificate", re.IGNORECASE
 )
+# Of a folder of wheels: for which Python and system, how uv and pip take them, and what to do where one is damaged.
+PYTHON = ".".join(map(str, sys.version_info[:2]))
+SYSTEM = f"{platform.system()} {platform.machine()}"
+OFFLINE = ["--no-index", "--find-links"]
+AGAIN = "copy it again from where this folder came from; if it is no better there, have the bundle made anew"
 
 
 class InstallError(Exception):
@@ -51,6 +62,7 @@ class Environment:
         self.folder = root / ".venv"
         self.python = self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         self.marker = self.folder / ".ready"
+        self.wheels = Wheels(root / "wheels")
         sources = b"".join((root / name).read_bytes() for name in ("requirements.lock", "pyproject.toml"))
         self.sources = hashlib.sha256(sources).hexdigest()
 
@@ -100,32 +112,70 @@ class Environment:
             run([self.python, "-m", "ensurepip", "--default-pip"])
 
     def install(self, forced):
-        """Install everything with the build of torch that `choose` names, whatever is there already."""
+        """Install everything, from the wheels beside this file or else with the build of torch that `choose` names."""
+        local = self.wheels.build(forced, self.for_which()) if self.wheels.folder.is_dir() else None
+        try:
+            self.install_from([*OFFLINE, self.wheels.folder] if local else [], local, forced)
+        except InstallError:
+            if local:
+                self.wheels.check()  # which names the file that is to blame
+            raise
+
+    def install_from(self, source, local, forced):
+        """Install everything, whatever is there already. `source` are options of pip and uv, empty for the network;
+        `local` is what `Wheels.build` says, None without wheels.
+        """
         before = self.state()
         anew = ["--reinstall"] if not before and self.can("pass") else []  # what is there may be half of it
         self.make()
         lock = read_lock(self.root / "requirements.lock")
-        (uv,) = [package for package in lock if package.name == "uv"]
-        if not self.can(f"import uv, importlib.metadata as m; assert m.version('uv') == '{uv.version}'"):
+        (locked,) = [package for package in lock if package.name == "uv"]
+        if not self.can(f"import uv, importlib.metadata as m; assert m.version('uv') == '{locked.version}'"):
             pip = [self.python, "-m", "pip", "install", "--quiet", "--force-reinstall", "--no-deps", "--require-hashes"]
-            run([*pip, "--requirement", self.write("uv.txt", [uv.lines])])
+            run([*pip, *source, "--requirement", self.wheels.uv if local else self.write("uv.txt", [locked.lines])])
         uv = [self.python, "-m", "uv", "pip"]
-        settings = self.settings()
-        build, why = choose(forced, lambda: self.reaches_cpu_build(uv, lock, settings))
+        settings = {"UV_CACHE_DIR": str(self.folder / "cache")} if local else self.settings()
+        build, why = local or choose(forced, lambda: self.reaches_cpu_build(uv, lock, settings))
         print(f"{BUILDS[build]}, because {why}", flush=True)
         self.marker.unlink(missing_ok=True)
-        install = [*uv, "install", "--python", self.python, "--no-deps"]
+        install = [*uv, "install", "--python", self.python, "--no-deps", *source]
         if before and before["build"] != build:
             anew = [f"--reinstall-package={name}" for name in TORCH]
-        options = ["--torch-backend=cpu"] if build == "cpu" else ["--require-hashes"]
-        wanted = self.write("packages.txt", requirements(lock, build))
+        options = ["--torch-backend=cpu"] if build == "cpu" and not local else ["--require-hashes"]
+        wanted = self.wheels.packages if local else self.write("packages.txt", requirements(lock, build))
         run([*install, *options, *anew, "--compile-bytecode", "--requirement", wanted], settings, build)
         run([*install, "--no-build-isolation", "--editable", self.root], settings, build)
         unused = [name for name in self.installed() if CUDA.match(name)] if build == "cpu" else []
         if unused:
             run([*uv, "uninstall", "--python", self.python, *unused])
+        if local:
+            shutil.rmtree(self.folder / "cache", ignore_errors=True)  # it was for this installation alone
         state = {"build": build, "root": str(self.root), "sources": self.sources}
         self.marker.write_text(json.dumps(state), encoding="utf-8")
+
+    def fetch(self, folder):
+        """Put the wheels of all that is installed here into a folder, and `Wheels.write` the lists of them."""
+        build = self.state()["build"]
+        lock, index = read_lock(self.root / "requirements.lock"), []
+        if build == "cpu":
+            pins = self.write("torch.in", [package.pin for package in lock if package.name in TORCH])
+            compiled = self.folder / "torch.txt"
+            options = ["--torch-backend=cpu", "--no-deps", "--generate-hashes", "--emit-index-annotation"]
+            run([self.python, "-m", "uv", "pip", "compile", "--python", self.python, *options, "--output-file",
+                 compiled, pins], self.settings())  # fmt: skip
+            others = [package for package in lock if package.name not in TORCH and not CUDA.match(package.name)]
+            lock = others + read_lock(compiled)  # with hashes of this build
+            addresses = re.findall(r"^ +# from (\S+)$", compiled.read_text(encoding="utf-8"), re.MULTILINE)
+            index = [f"--extra-index-url={address}" for address in dict.fromkeys(addresses)]
+        wanted = self.write("wanted.txt", [package.lines for package in lock])
+        options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--progress-bar=off", "--dest", folder]
+        run([self.python, "-m", "pip", "download", *options, *index, "--requirement", wanted], build=build)
+        Wheels(folder).write(lock, {"build": build, **self.for_which()})
+
+    def for_which(self):
+        """What wheels must be for, by what each is called: this system, this Python, and this lock."""
+        lock = digest(self.root / "requirements.lock")[:8]
+        return {"system": SYSTEM, "Python": PYTHON, "requirements.lock": lock}
 
     def write(self, name, blocks):
         """The path of a new file of requirements in the environment."""
@@ -159,6 +209,62 @@ class Environment:
         return done.returncode == 0
 
 
+class Wheels:
+    """A folder of wheels for one Python on one system, with two lists of them: uv, and what uv installs from there.
+
+    Each line of a list names a package with its version, the hash of its wheel, and the wheel. The first line of the
+    longer one says for which Python and system they are, and which build of torch is among them.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.packages, self.uv = folder / "packages.txt", folder / "uv.txt"
+
+    def write(self, lock, facts):
+        """Write the lists of the wheels that the packages in `lock` have in the folder; other wheels are removed."""
+        files = {digest(path): path for path in self.folder.glob("*.whl")}
+        found = [(package, hash) for package in lock for hash in package.hashes if hash in files]
+        for hash in files.keys() - {hash for _, hash in found}:
+            files[hash].unlink()
+        lines = [f"{package.pin} --hash=sha256:{hash}  # {files[hash].name}" for package, hash in found]
+        uv, others = ([line for line in lines if line.startswith("uv==") == is_uv] for is_uv in (True, False))
+        header = json.dumps({**facts, "packages": len(others)})
+        self.uv.write_text("\n".join([*uv, ""]), encoding="utf-8")
+        # The last to be written: without it, the folder is not whole.
+        self.packages.write_text("\n".join([f"# {header}", *others, ""]), encoding="utf-8")
+
+    def build(self, forced, wanted):
+        """The build of torch among the wheels, and why it is taken; InstallError if they are not what is `wanted`."""
+        network = f"or remove {self.folder}, and all is fetched from the network"
+        try:
+            header, *lines = self.packages.read_text(encoding="utf-8").splitlines()
+            made = json.loads(header[2:])
+            build, are_for = made["build"], {name: made[name] for name in wanted}
+            whole = made["packages"] == len(lines)
+        except (OSError, ValueError, LookupError, TypeError):
+            whole = False
+        if not whole:
+            raise InstallError(f"{self.packages} is missing or damaged: {AGAIN}, {network}")
+        for name, value in are_for.items():
+            if value != wanted[name]:
+                cure = f"run python{value} install.py (on Windows: py -{value} install.py)"
+                cure = cure if name == "Python" else "take one that is"
+                raise InstallError(f"{self.folder} is for {name} {value}, not {wanted[name]}: {cure}, {network}")
+        if forced not in (None, build):
+            raise InstallError(f"{self.folder} holds {BUILDS[build]}, and no other: leave CPU out, {network}")
+        return build, f"it is the one in {self.folder}"
+
+    def check(self):
+        """Raise InstallError for a wheel that is missing, or is not as the lists have it."""
+        for line in (self.uv.read_text(encoding="utf-8") + self.packages.read_text(encoding="utf-8")).splitlines():
+            if found := re.search(r"--hash=sha256:(\w+)  # (\S+)$", line):
+                path = self.folder / found[2]
+                if not path.exists():
+                    raise InstallError(f"{path} is missing: {AGAIN}")
+                if digest(path) != found[1]:
+                    raise InstallError(f"{path} is damaged: {AGAIN}")
+
+
 class Package:
     """What the lock says of a package: `name`, `version`, and the `lines`, with hashes and for which systems."""
 
@@ -166,6 +272,7 @@ class Package:
         self.lines = lines
         self.name, self.version = re.match(r"([a-z0-9.-]+)==([^\s;\\]+)", lines).groups()
         self.pin = f"{self.name}=={self.version}"
+        self.hashes = re.findall(r"--hash=sha256:(\w+)", lines)
 
 
 def read_lock(path):
@@ -184,6 +291,12 @@ def requirements(lock, build):
         return [package.lines for package in lock]
     needed = [package for package in lock if not CUDA.match(package.name)]
     return [package.pin if package.name in TORCH else package.lines for package in needed]
+
+
+def digest(path):
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def nvidia_gpu():
@@ -256,6 +369,8 @@ def reason(said, build):
     again = "then repeat the command; what was fetched is kept"
     if NO_SPACE.search(said):
         return f"the disk is full: make room ({DISK_GB[build]} GB are enough), {again}"
+    if NO_LINKS.search(said):
+        return "this disk, like that of a stick, cannot hold an environment: copy the folder to your own, and repeat it"
     wrong = WRONG_HASH.search(said)
     if wrong:
         return (
@@ -270,8 +385,11 @@ def reason(said, build):
     return f"the installation failed ({'; '.join(lines[-3:])}); repeat the command once that is mended"
 
 
-def main():
-    """Install what is missing; return the exit code: 0, 1 for a failure, 130 if interrupted."""
+def main(arguments):
+    """Install what is missing; return the exit code: 0, 1 for a failure, 130 if interrupted, 2 for a wrong argument."""
+    if arguments and (len(arguments) != 2 or arguments[0] != "--wheels"):
+        print("install: no arguments, or --wheels DIR", file=sys.stderr)
+        return 2
     # Some systems set CPU to the name of the processor.
     forced = {"0": "default", "1": "cpu"}.get(os.environ.get("CPU"))
     try:
@@ -279,6 +397,8 @@ def main():
         if not environment.is_ready(forced):
             environment.install(forced)
             print(f"ready: {environment.folder}")
+        if arguments:
+            environment.fetch(Path(arguments[1]))
         return 0
     except InstallError as error:
         print(f"install: {error}", file=sys.stderr)
@@ -291,4 +411,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

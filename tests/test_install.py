@@ -4,7 +4,9 @@ It runs as a reader runs it, in a folder with a short lock; a script stands in f
 commands it is given and answers as a test says. No test needs network.
 """
 
+import hashlib
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -60,7 +62,7 @@ def gpu(tmp_path):
     return lambda: smi.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-1)'\n")
 
 
-def install(clone, *answers, fake=True, **environment):
+def install(clone, *answers, fake=True, arguments=(), **environment):
     """Exit code, what was said, and the commands that the environment's Python was given besides its own checks.
 
     `answers` are [part of a command, exit code, what the environment's Python says to it].
@@ -75,8 +77,8 @@ def install(clone, *answers, fake=True, **environment):
         python.chmod(0o755)
     keep = {name: value for name, value in os.environ.items() if name != "CPU" and not name.startswith("UV_")}
     path = f"{clone.parent / 'tools'}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run([sys.executable, clone / "install.py"], env=keep | {"PATH": path} | environment,
-                          capture_output=True, text=True, timeout=60)  # fmt: skip
+    done = subprocess.run([sys.executable, clone / "install.py", *arguments], env=keep | {"PATH": path} | environment,
+                          capture_output=True, text=True, timeout=300)  # fmt: skip
     commands = [line for line in log.read_text().splitlines() if not line.startswith(CHECKS)]
     return done.returncode, done.stdout + done.stderr, commands
 
@@ -179,6 +181,7 @@ def test_a_clone_that_was_moved_is_installed_anew(clone):
         ("error: dns error", "the index of packages cannot be reached"),
         ("error: failed to write: No space left on device (os error 28)", "the disk is full: make room"),
         ("error: something\n  cause: Hash mismatch for numpy==2.4.6", "numpy==2.4.6 as it was fetched is not"),
+        ("Error: [Errno 1] Operation not permitted: 'lib' -> '/x/.venv/lib64'", "this disk, like that of a stick, "),
         ("error: something new\n  cause: nobody knows", "failed (error: something new; cause: nobody knows)"),
     ],
 )
@@ -198,6 +201,55 @@ def test_uv_comes_by_hash_if_it_is_not_there_in_the_locked_version(clone):
     _, _, commands = install(clone, ["m.version('uv') == '0.13.9'", 1, ""])
     assert "-m pip install" in commands[0] and "--require-hashes" in commands[0]
     assert (clone / ".venv" / "uv.txt").read_text() == "uv==0.13.9 \\\n    --hash=sha256:ff\n\n"
+
+
+def wheel(folder, name):
+    """Make what passes for a wheel; return the option of a lock that has its hash."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}-py3-none-any.whl").write_text(name)
+    return f" \\\n    --hash=sha256:{hashlib.sha256(name.encode()).hexdigest()}\n"
+
+
+@pytest.mark.parametrize("build", ["default", "cpu"])
+def test_the_wheels_of_what_is_installed_are_fetched_with_their_hashes(clone, build):
+    made, out = clone.with_name("made"), clone / "wheels of it"
+    names = ["numpy-2.4.6", "uv-0.13.9", "torch-2.14.1"] if build == "default" else ["numpy-2.4.6", "uv-0.13.9"]
+    lines = [f"{name.replace('-', '==')}{wheel(made, name)}" for name in names]
+    others = LOCK[LOCK.index("nvidia") :].partition("uv==")[0]  # whose wheels are for other systems
+    (clone / "requirements.lock").write_text("# by hand\n" + "".join(lines) + (others if build == "cpu" else ""))
+    compiled = clone.with_name("compiled")
+    of_cpu = f"torch==2.14.1+cpu{wheel(made, 'torch-2.14.1+cpu')}    # from https://download.example/whl/cpu\n"
+    compiled.write_text(f"# by uv\n{of_cpu}")
+    wheel(made, "numpy-1.0")  # of an earlier lock
+    install(clone, CPU="1" if build == "cpu" else "0")
+    answers = [
+        ["uv pip compile", 0, f"$(cp {compiled} {clone / '.venv' / 'torch.txt'})"],
+        ["pip download", 0, f"$(cp -r {made} '{out}')"],
+    ]
+    code, said, commands = install(clone, *answers, arguments=["--wheels", out])
+    assert code == 0, said
+    wanted = (clone / ".venv" / "wanted.txt").read_text()
+    assert "--no-deps --only-binary=:all: --require-hashes" in commands[-1]
+    if build == "cpu":
+        assert "--torch-backend=cpu --no-deps --generate-hashes" in commands[0]
+        assert "--extra-index-url=https://download.example/whl/cpu" in commands[1]
+        assert of_cpu in wanted and "nvidia" not in wanted and "triton" not in wanted
+    else:
+        assert len(commands) == 1 and "index" not in commands[0] and "torch==2.14.1 \\" in wanted
+    torch = f"torch-2.14.1{'+cpu' * (build == 'cpu')}"
+    kept = {f"{name}-py3-none-any.whl" for name in ("numpy-2.4.6", "uv-0.13.9", torch)}
+    assert {path.name for path in out.glob("*.whl")} == kept
+    header, *packages_ = (out / "packages.txt").read_text().splitlines()
+    facts = json.loads(header[2:])
+    assert (facts["build"], facts["Python"], facts["packages"]) == (build, f"3.{sys.version_info[1]}", 2)
+    expected = [f"{name.replace('-', '==')}{wheel(made, name)}" for name in ("numpy-2.4.6", torch)]
+    expected = [" ".join(line.replace("\\", "").split()) for line in expected]
+    assert [line.partition("  # ")[0] for line in packages_] == expected
+    assert (out / "uv.txt").read_text().startswith("uv==0.13.9 --hash=sha256:")
+
+
+def test_other_arguments_are_refused(clone):
+    assert install(clone, arguments=["--wheel"]) == (2, "install: no arguments, or --wheels DIR\n", [])
 
 
 def test_without_a_home_to_write_to_uv_keeps_its_cache_in_the_environment(clone, tmp_path):
