@@ -4,7 +4,7 @@
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
 
-.PHONY: help install book pdf slides report full check test faults lab cells assignments solutions bench lock clean
+.PHONY: help install book pdf slides report full check test faults bundle lab cells assignments solutions bench lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
@@ -37,10 +37,13 @@ test: install ## check the style and run every test
 faults: install ## break smoke reports on purpose, at random, and compare what becomes of them
 	$(PYTHON) tests/faults.py
 
+bundle: install ## make a folder from which a class is set up without network: bundle/
+	$(PYTHON) -m mnist_ae_utils bundle
+
 lab: install ## open the notebooks in JupyterLab
 	$(PYTHON) -m jupyter lab notebooks
 
-cells: install ## write the package's text into the notebook cells that show it
+cells: install ## write the package's text, and the project's address, into the cells and files that show them
 	PYTHONPATH=exercises $(PYTHON) tests/cells.py
 
 assignments: install ## make the exercises' notebooks of exercises/: for students, into notebooks/exercises/

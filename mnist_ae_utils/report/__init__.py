@@ -2,5 +2,5 @@
 
 Everything that the first page says is computed from ``<out>/results.json``. No notebook imports this subpackage. Read
 its modules in this order; each imports only from those before it: folder, kernel, notebooks, collect, pages, verify,
-live_page, formulas, paper, book, slides, check, run, command.
+live_page, formulas, paper, online, book, slides, check, run, bundle, command.
 """

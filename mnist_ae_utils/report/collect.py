@@ -54,11 +54,11 @@ def _cpu_name():
 
 def commit():
     """The commit of the code that runs, and whether it was changed; "none" if it is not in a repository of its own."""
-    top = _git("rev-parse", "--show-toplevel")
-    head = _git("rev-parse", "HEAD")
+    top = git("rev-parse", "--show-toplevel")
+    head = git("rev-parse", "HEAD")
     if not (top and head and Path(top).resolve() == ROOT):  # an archive may be unpacked in somebody's repository
         return "none"
-    changed = _git("status", "--porcelain", "--", ".", ":!reports", ":!README.md")  # what a report rewrites
+    changed = git("status", "--porcelain", "--", ".", ":!reports", ":!README.md")  # what a report rewrites
     return head + (" with unknown changes" if changed is None else " with local changes" * bool(changed))
 
 
@@ -69,11 +69,11 @@ def rules(of_code):
     """
     if of_code == "none":
         return "none"
-    changed = _git("status", "--porcelain", "--", RULES) != ""
-    return f"{_git('log', '-1', '--format=%H of %cs', '--', RULES) or 'none'}{' with changes' * changed}"
+    changed = git("status", "--porcelain", "--", RULES) != ""
+    return f"{git('log', '-1', '--format=%H of %cs', '--', RULES) or 'none'}{' with changes' * changed}"
 
 
-def _git(*arguments):
+def git(*arguments):
     """What git says in the project's folder; None where it fails, or there is no git."""
     elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(ROOT), *arguments]

@@ -27,6 +27,7 @@ EXAMPLES = """examples:
   mnist-ae book --pdf                              and as one PDF, reports/html/book.pdf
   mnist-ae slides                                  make slides of its chapters, reports/slides, likewise
   mnist-ae live                                    try its networks in the browser: draw, spoil, walk through codes
+  mnist-ae bundle                                  a folder for a class without network, into bundle/
   mnist-ae data --dataset mnist                    fetch and verify MNIST, say where it lies
 """
 
@@ -98,6 +99,8 @@ def parser():
     slides = command("slides", "make slides for class of a report's chapters and open them, without running anything")
     fetch = command("data", "fetch and verify the data, and say where they come from")
     live = command("live", "render the book, and open its page on which the networks run in the browser")
+    bundle = command("bundle", "make a folder from which machines like this one are set up without network")
+    bundle.add_argument("--out", type=_folder, metavar="DIR", help="folder of the bundle (default: bundle)")
     for sub in (check, verify, book, slides, live):
         sub.add_argument("--out", type=_folder, metavar="DIR", help="folder of the report (default: reports)")
     book.add_argument("--pdf", action="store_true", help="print it too, to html/book.pdf, by Chromium or Chrome")
@@ -176,6 +179,11 @@ def _run_command(options):
         from mnist_ae_utils.report import verify
 
         return 1 if verify.differing(out or pages.COMMITTED) else 0
+    if options.command == "bundle":
+        from mnist_ae_utils.report import bundle
+
+        bundle.make(out or data.PROJECT_ROOT / "bundle")
+        return 0
     if options.command in ("book", "slides", "live"):
         as_book = partial(book.render, pdf=getattr(options, "pdf", False))
         render = slides.render if options.command == "slides" else as_book
