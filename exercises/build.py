@@ -25,6 +25,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 
+from mnist_ae_utils.report import online
+
 FOLDER = Path(__file__).resolve().parent
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 FOR_STUDENTS = FOLDER.parent / "notebooks" / "exercises"
@@ -111,6 +113,8 @@ def notebook_of(path, with_solutions=False):
                 "cellView": "form",
             }  # JupyterLab's word, and Colab's
         cells.append(made)
+    text = online.first_cell(online.address())
+    cells.insert(1, nbformat.v4.new_code_cell(text, id="bootstrap", metadata=dict(online.SHOWN)))  # below the opening
     notebook = nbformat.v4.new_notebook(cells=cells)
     notebook.metadata = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
                                         "name": "python3"}, "language_info": {"name": "python"}}  # fmt: skip

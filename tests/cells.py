@@ -1,11 +1,13 @@
-"""What a notebook shows in its cells and the package holds too: one text, written into the cells by this script.
+"""What stands in several places, and is written into all of them by this script from the one that holds it.
 
     python tests/cells.py
 
 A code cell whose metadata say ``"source": ["models.DenseAutoencoder", ...]`` holds the sources of these definitions of
 the package, each without its docstring but for the first line. A cell with ``"rules": "01_linear_autoencoder"`` holds
-what ``rules.toml`` announces for that notebook, one with ``"exercises"`` the list of its exercises. A test says where a
-cell and its source differ.
+what ``rules.toml`` announces for that notebook, one with ``"exercises"`` the list of its exercises. One with
+``"bootstrap": true``, the first code cell of each notebook, installs the course on Colab. It, the badges in README.md
+and the address in CITATION.cff follow from the address that pyproject.toml states, if it does. Tests say where a place
+does not hold what it should.
 """
 
 import ast
@@ -17,9 +19,11 @@ import build
 import nbformat
 
 from mnist_ae_utils import results
+from mnist_ae_utils.report import online
 
 LAST = "09_answer.ipynb"
-NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def text(name):
@@ -54,6 +58,8 @@ def announced(notebook):
 
 def expected(cell):
     """What a cell must hold; None for one that is not held to the package."""
+    if "bootstrap" in cell.metadata:
+        return online.first_cell(online.address())
     if "rules" in cell.metadata:
         return announced(cell.metadata["rules"])
     if "exercises" in cell.metadata:
@@ -63,12 +69,16 @@ def expected(cell):
 
 
 def write():
-    """Write the package's text into every cell that shows it."""
+    """Write what every place must hold."""
     for path in NOTEBOOKS:
         notebook = nbformat.read(path, as_version=4)
         for cell in notebook.cells:
             cell.source = expected(cell) or cell.source
         nbformat.write(notebook, path)
+    for name, written in (("README.md", online.with_badges), ("CITATION.cff", online.with_address)):
+        path = ROOT / name
+        path.write_text(written(path.read_text(encoding="utf-8"), online.address()), encoding="utf-8")
+    build.write()  # whose notebooks have that first cell, too
 
 
 if __name__ == "__main__":

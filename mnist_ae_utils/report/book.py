@@ -3,6 +3,7 @@
 import ast
 import base64
 import itertools
+import json
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mnist_ae_utils.report import folder, kernel, live_page, paper
+from mnist_ae_utils.report import folder, kernel, live_page, online, paper
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.notebooks import pages as pages_beside
 
@@ -71,6 +72,7 @@ def render(out, pdf=False):
         shutil.copy(results, source)  # which the first page links to
         if (figures := out / "figures").exists():
             shutil.copytree(figures, source / "figures")
+        (source / "launch.json").write_text(json.dumps(online.theme_options(online.address())), encoding="utf-8")
         for path in chapters:
             notebook = nbformat.read(path, as_version=4)
             one_parameter_cell(notebook)

@@ -42,6 +42,8 @@ html_theme_options = {
     "navbar_persistent": [],  # the sidebar has a search field
     "footer_content_items": [],
 }
+# Where the project has an address, its notebooks open on Colab and Binder from their pages.
+html_theme_options |= json.loads(Path(__file__).with_name("launch.json").read_text(encoding="utf-8"))
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_show_sphinx = False
 html_show_copyright = False
