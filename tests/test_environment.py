@@ -1,8 +1,9 @@
 """pyproject.toml, environment.yml and requirements.lock name the same packages and versions, and no address."""
 
-import ast
-import json
+import os
 import re
+import runpy
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
@@ -11,17 +12,13 @@ from pathlib import Path
 import pytest
 
 import mnist_ae_utils
+from mnist_ae_utils.report import online
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+BINDER = (ROOT / "binder" / "environment.yml").read_text(encoding="utf-8")
 CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
-# The distributions that carry the modules which have another name.
-DISTRIBUTIONS = {
-    "sklearn": "scikit-learn", "umap": "umap-learn", "IPython": "ipython", "myst_nb": "myst-nb",
-    "jupyter_client": "jupyter-client", "math_core": "math-core", "markdown_it": "markdown-it-py",
-    "mdit_py_plugins": "mdit-py-plugins", "PIL": "pillow",
-}  # fmt: skip
 
 
 def pins(lines):
@@ -57,13 +54,38 @@ def test_conda_environment_is_the_same():
 
 @pytest.mark.parametrize(
     "name",
-    ["pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run", ".github/workflows/pages.yml"],
-)
+    ["pyproject.toml", "environment.yml", "requirements.lock", "Makefile", ".ci/run", ".github/workflows/pages.yml",
+     "binder/environment.yml", "binder/postBuild"],
+)  # fmt: skip
 def test_no_file_of_the_environment_names_an_address(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
+    text = (ROOT / name).read_text(encoding="utf-8").replace(f'Repository = "{online.address()}"', "")
     assert not re.search(
         r"://|(?<!\w)--(extra-)?index|find-links|\S+==\S*\+|@ file", text.replace("--no-emit-index-url", "")
     )
+
+
+def test_binder_gets_the_locked_packages_with_the_cpu_build_of_torch(monkeypatch):
+    """Its own environment.yml brings Python alone, of the same version; the script is run with nothing installed."""
+    python = re.findall(r"  - (python=.+)", CONDA)
+    assert re.findall(r"  - (.+)", BINDER) == ["conda-forge", "nodefaults", *python, "pip"]
+    commands, files = [], []
+
+    def run(command, check, cwd):
+        assert check and cwd == ROOT
+        commands.append(" ".join(map(str, command)))
+        files.extend(path.read_text(encoding="utf-8") for path in command if isinstance(path, Path) and path.is_file())
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert os.access(ROOT / "binder" / "postBuild", os.X_OK)
+    runpy.run_path(str(ROOT / "binder" / "postBuild"))
+    uv, packages = files
+    assert pins(uv.splitlines()) == INSTALLER and "--require-hashes" in commands[0]
+    assert "--torch-backend=cpu" in commands[1] and all(f"--python {sys.executable}" in c for c in commands[1:3])
+    found = pins(packages.splitlines())
+    assert {name: found.get(name) for name in DIRECT} == DIRECT
+    assert not [name for name in found if name.startswith(("nvidia", "cuda", "triton"))]
+    assert commands[2].endswith(f"--no-build-isolation --editable {ROOT}") and commands[3].endswith(" data")
 
 
 def test_the_installer_names_no_address_either():
@@ -81,23 +103,9 @@ def test_the_version_is_the_same_wherever_it_stands():
     assert mnist_ae_utils.__version__ == version
 
 
-def imported_modules():
-    """Top-level modules that the package, the tests and the notebooks import."""
-    places = "mnist_ae_utils/**/*.py", "tests/*.py", "exercises/*.py"
-    sources = [path.read_text(encoding="utf-8") for place in places for path in ROOT.glob(place)]
-    for path in ROOT.glob("notebooks/*.ipynb"):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-        sources += [re.sub(r"^[%!].*", "", cell, flags=re.MULTILINE) for cell in code]
-    for source in sources:
-        for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Import):
-                yield from (alias.name.split(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                yield node.module.split(".")[0]
-
-
 def test_what_is_imported_is_a_direct_dependency():
-    own = {"mnist_ae_utils"} | {path.stem for folder in ("tests", "exercises") for path in (ROOT / folder).glob("*.py")}
-    third_party = set(imported_modules()) - set(sys.stdlib_module_names) - own
-    assert {DISTRIBUTIONS.get(module, module) for module in third_party} <= set(DIRECT)
+    own = {"mnist_ae_utils", "install", "build"} | {path.stem for path in ROOT.glob("tests/*.py")}
+    places = ("mnist_ae_utils/**/*.py", "tests/*.py", "exercises/*.py", "notebooks/**/*.ipynb")
+    found = online.imported(path for place in places for path in ROOT.glob(place))
+    third_party = set(found) - set(sys.stdlib_module_names) - own
+    assert {online.DISTRIBUTIONS.get(module, module) for module in third_party} <= set(DIRECT)
