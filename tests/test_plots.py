@@ -158,6 +158,16 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
     assert "committed" not in plots.contrast_table(full).to_html()
 
 
+def test_contrasts_that_decide_a_claim_come_first(tmp_path, monkeypatch):
+    rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": ["all"]}
+    monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule, rule | {"id": "c", "primary": "a", "seeds": 3}])
+    monkeypatch.setattr(results.data, "PROJECT_ROOT", tmp_path)
+    store = results.Results("01_x", {"dataset": "mnist", "profile": "quick"}, tmp_path)
+    for id in ("b", "c"):
+        store.compare(id, [0.01, 0.011, 0.009], n_labels=600)
+    assert [row[-1] for row in rows(plots.contrast_table(store))] == ["claim a", ""]
+
+
 def test_effects_have_a_row_each_on_its_own_scale_also_where_a_run_diverged():
     entry = {"unit": "fraction", "above": 0.0, "primary": "a", "claim": "A claim", "n_labels": 100}
     shown = [entry | {"value": 0.02, "ci": [0.01, 0.03], "verdict": "supported", "matters": 0.002},
