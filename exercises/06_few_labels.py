@@ -663,13 +663,14 @@ def judgments():
 with checks.exercise("6.7", judgments):
     checks.judged(
         judgments(),
+        "6.7",
         {
-            "a": "1b15f31a",
-            "b": "79463d6a",
-            "c": "db5a6ffa",
-            "d": "2cd60fb0",
-            "e": "afa9f4c3",
-            "f": "1dc7d43d",
+            "a": "1f5cf54c",
+            "b": "72bee819",
+            "c": "c823cf2c",
+            "d": "26f291ad",
+            "e": "f06dcb31",
+            "f": "bf8d9e7f",
         },
     )
 

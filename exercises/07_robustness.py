@@ -861,13 +861,14 @@ def judgments():
 with checks.exercise("7.8", judgments):
     checks.judged(
         judgments(),
+        "7.8",
         {
-            "a": "05d6ee99",
-            "b": "79463d6a",
-            "c": "db5a6ffa",
-            "d": "1ea10a4b",
-            "e": "0ac1264f",
-            "f": "27fcd2ba",
+            "a": "36d5360e",
+            "b": "98b50b26",
+            "c": "6651d332",
+            "d": "639fdd4e",
+            "e": "10462fef",
+            "f": "271f65b5",
         },
     )
 

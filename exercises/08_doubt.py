@@ -798,8 +798,8 @@ def two_images():
 
 # %% tags=["check"]
 with checks.exercise("8.8", judgments, two_images):
-    sealed = {"a": "1b15f31a", "b": "79463d6a", "c": "db5a6ffa", "d": "2cd60fb0", "e": "0ac1264f", "f": "1dc7d43d"}
-    checks.judged(judgments(), sealed)
+    sealed = {"a": "4a3bfd3d", "b": "094d208f", "c": "440ca80e", "d": "386ac0c7", "e": "bf1a1999", "f": "90dd7953"}
+    checks.judged(judgments(), "8.8", sealed)
     logits = two_images()
     checks.require(logits is not None, "There are such images. What becomes of many small probabilities with T = 4?")
     checks.tensor(logits, "What two_images() returns", (2, None))

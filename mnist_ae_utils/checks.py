@@ -102,20 +102,21 @@ def option(answer, options):
     return answer
 
 
-def judged(answers, sealed):
+def judged(answers, number, sealed):
     """Raise NotYet unless each statement is judged rightly.
 
     Parameters
     ----------
     answers : dict of bool by statement, such as {"a": True, "b": False}.
+    number : of the exercise, such as "4.8".
     sealed : dict of text by statement: what `seal` makes of the right judgment, so that it cannot be read here.
     """
     require(isinstance(answers, dict) and set(answers) == set(sealed), f"Judge each of {', '.join(sealed)}, in a dict.")
     require(all(isinstance(a, bool) for a in answers.values()), "Each judgment is True or False.")
-    wrong = sum(seal(name, answers[name]) != sealed[name] for name in sealed)
+    wrong = sum(seal(number, name, answers[name]) != sealed[name] for name in sealed)
     require(not wrong, f"{wrong} of your {len(sealed)} judgments {'are' if wrong > 1 else 'is'} not right.")
 
 
-def seal(name, judgment):
-    """Eight hex digits that stand for a judgment of a statement."""
-    return hashlib.sha256(f"{name} {bool(judgment)}".encode()).hexdigest()[:8]
+def seal(number, name, judgment):
+    """Eight hex digits that stand for a judgment of a statement in the exercise of that number."""
+    return hashlib.sha256(f"{number} {name} {bool(judgment)}".encode()).hexdigest()[:8]
