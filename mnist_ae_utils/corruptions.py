@@ -9,7 +9,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torchvision.transforms.v2.functional import gaussian_blur
 
 
 def _check_strength(name, strength, highest=math.inf):
@@ -40,6 +39,8 @@ def salt_and_pepper(images, fraction, generator=None):
 def blur(images, std, generator=None):
     """Return `images` blurred by a Gaussian of `std` pixels, in [0, 9]; nothing in it is random."""
     _check_strength("std", std, 9)  # beyond, the kernel would not fit into the frame and its reflection
+    from torchvision.transforms.v2.functional import gaussian_blur  # here, as it takes a second to import
+
     return gaussian_blur(images, 2 * math.ceil(3 * std) + 1, std).clamp(0, 1) if std > 0 else images
 
 

@@ -24,15 +24,13 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torchvision import datasets
 from tqdm import tqdm
 
 DATASETS = ("auto", "mnist", "fashion-mnist", "kmnist", "mnist-5000", "uci-digits")
 PROJECT_ROOT = Path(__file__).resolve().parent.parent  # of data/, reports/ and .cache/
 if not any(PROJECT_ROOT.glob("notebooks/0*.ipynb")):  # an installed copy among other packages: the current folder
     PROJECT_ROOT = Path.cwd().parent if Path.cwd().name == "notebooks" else Path.cwd()
-# torchvision knows where the three datasets are published, and the MD5 of each compressed file.
-TORCHVISION = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}
+TORCHVISION = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}  # torchvision's names
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 CONTENT_MD5 = {  # of FILES, uncompressed; KMNIST's as the repository datasets-mila/datasets--kmnist keeps them
     "mnist": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624",
@@ -186,7 +184,7 @@ def _locate(name, retry):
         if len(missing) < len(FILES):
             cure = "Add it (a .gz will do), or unset MNIST_DATA_DIR and run `mnist-ae data`."
             raise DataError(f"{folder} is incomplete: {', '.join(missing)} missing. {cure}")
-        example = f"{TORCHVISION[name].__name__}/raw/{FILES[0]}"
+        example = f"{TORCHVISION[name]}/raw/{FILES[0]}"
         lacks = f"has no files of {name}, such as {example}" if root.is_dir() else "is no folder"
         warnings.warn(f"MNIST_DATA_DIR={given} {lacks}; trying the next source", stacklevel=3)
     root = PROJECT_ROOT / "data"
@@ -198,9 +196,16 @@ def _locate(name, retry):
     return folder, f"IDX files in {Path('data', folder.relative_to(root)).as_posix()}"
 
 
+def published(name):
+    """torchvision's class of a dataset: it knows where that is published, and the MD5 of each compressed file."""
+    from torchvision import datasets  # here, because it takes a second that nobody with the files at hand needs
+
+    return getattr(datasets, TORCHVISION[name])
+
+
 def _search(root, name):
     """Of the folders in `root` where a dataset may lie, the one that lacks fewest of FILES, and those it lacks."""
-    tops = [root / TORCHVISION[name].__name__, *(sub for sub in entries(root) if _plain(sub.name) == _plain(name))]
+    tops = [root / TORCHVISION[name], *(sub for sub in entries(root) if _plain(sub.name) == _plain(name))]
     if name == "mnist" or _plain(name) in (_plain(root.name), _plain(root.parent.name)):
         tops.append(root)
     lacks = [(sub, [file for file in FILES if not _find(sub, file)]) for top in tops for sub in (top / "raw", top)]
@@ -232,7 +237,7 @@ def entries(folder):
 def _read_folder(name, folder, source):
     """Read and check four IDX files, and hold out a twelfth of the training images for validation."""
     arrays = [_read_idx(name, file, _find(folder, file)) for file in FILES]
-    class_names = "0123456789" if name == "mnist" else TORCHVISION[name].classes
+    class_names = "0123456789" if name == "mnist" else published(name).classes
     return split_dataset(name, source, checksum_of(arrays), *arrays, len(arrays[0]) // 12, class_names)
 
 
@@ -305,7 +310,7 @@ def _read_idx(name, file, path):
         raise DataError(f"{path} is unreadable, truncated or damaged: {error}. {CURE}") from None
     shape, header = ((28, 28), 16) if "images" in file else ((), 8)
     md5, known = _md5(content), CONTENT_MD5[name][FILES.index(file)]
-    if md5 == known or (file + ".gz", _md5(raw)) in TORCHVISION[name].resources:
+    if md5 == known or (file + ".gz", _md5(raw)) in published(name).resources:
         return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(-1, *shape)
     magic, count = np.frombuffer(content[:8].ljust(8, b"\0"), dtype=">u4").tolist()
     size = header + count * math.prod(shape)  # bytes
@@ -329,8 +334,8 @@ def checksum_of(arrays):
 
 def _download(name, file, folder):
     """Download one file from the first mirror that delivers it whole."""
-    known, reasons = dict(TORCHVISION[name].resources)[file], []
-    for mirror in TORCHVISION[name].mirrors:
+    known, reasons = dict(published(name).resources)[file], []
+    for mirror in published(name).mirrors:
         try:  # the final name appears only once the file is whole and checked
             pooch.retrieve(mirror + file, f"md5:{known}", file, folder, downloader=_fetch)
             return

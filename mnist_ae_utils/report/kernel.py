@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]  # the project's folder
 # wherever one lies; what is typed into it could leave a report without figures.
 START = """import json, os, sys
 sys.path = [path for path in sys.path if path]
-import sklearn.manifold, torchvision
+import sklearn.manifold, torch
 from ipykernel.kernelapp import IPKernelApp
 folder, *arguments = json.loads(sys.stdin.readline() or sys.exit())
 os.chdir(folder)
