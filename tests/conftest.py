@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,49 @@ from filelock import FileLock
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where a whole notebook is run: the other core runs other tests meanwhile, and workers start longer than they train.
+# Runs are made without workers, which start longer than they train here, unless a test is about these: see `workers`.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}
+os.environ |= ONE_CORE
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Runs are made by a worker process on each core, as for a reader."""
+    monkeypatch.delenv(*ONE_CORE)
+
+
+def made_once(tmp_path_factory, name, make):
+    """A folder that `make(folder)` fills, and whether it could is said: once for all workers, by the first to ask."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of the session, in which every worker has a folder of its own
+    folder, outcome = shared / name, shared / f"{name}.json"
+    with FileLock(shared / f"{name}.lock"):
+        if not outcome.exists():
+            outcome.write_text(json.dumps("it took too long"))  # said to all, not tried again by each
+            folder.mkdir()
+            try:
+                make(folder)
+                said = ""
+            except Exception:
+                said = traceback.format_exc()
+            outcome.write_text(json.dumps(said))
+    said = json.loads(outcome.read_text())
+    assert not said, said
+    return folder
 
 
 @pytest.fixture(scope="session")
 def smoke_report(tmp_path_factory):
-    """The whole report on the smoke profile, made by the command that the README gives: once, by one of the workers."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of the session, in which every worker has a folder of its own
-    out, outcome = shared / "smoke", shared / "smoke.json"
-    with FileLock(shared / "smoke.lock"):
-        if not outcome.exists():
-            environment = os.environ | ONE_CORE | {"MNIST_AE_CACHE": str(shared / "smoke-cache")}
-            command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", str(out)]
-            outcome.write_text(json.dumps([1, "it took too long"]))  # said to all, not tried again by each
-            done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
-            outcome.write_text(json.dumps([done.returncode, done.stdout[-3000:] + done.stderr[-3000:]]))
-    code, said = json.loads(outcome.read_text())
-    assert code == 0, said
-    return out
+    """The whole report on the smoke profile, made by the command that the README gives; its runs lie beside it."""
+
+    def make(folder):
+        environment = os.environ | {"MNIST_AE_CACHE": str(folder / "smoke-cache")}
+        command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", folder / "smoke"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+    return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
 def pytest_collection_modifyitems(items):

@@ -25,6 +25,20 @@ class Kernel:
     def __exit__(self, *raised):
         return self.stack.__exit__(*raised)
 
+    def run(self, notebook):
+        """Run the cells of a notebook up to one that fails, in a namespace of its own; the error's name and message."""
+        self("%reset -f")
+        self.client.nb = notebook
+        try:
+            for index, cell in enumerate(notebook.cells):
+                if cell.cell_type == "code":
+                    self.client.execute_cell(cell, index)
+                    if failed := [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]:
+                        return failed[0]
+        finally:
+            self.client.nb = self.notebook
+        return None
+
     def __call__(self, source):
         """What a cell printed and returned, "figure" for each of these; for an error, its name and message."""
         self.notebook.cells.append(nbformat.v4.new_code_cell(source))

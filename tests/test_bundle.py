@@ -16,16 +16,16 @@ import sysconfig
 import time
 from pathlib import Path
 
+import nbformat
 import pytest
 import wheels
-from conftest import ONE_CORE
+from conftest import ONE_CORE, made_once
 from stub_notebooks import SETTING, execute_at_once, write_notebook
 
 from mnist_ae_utils import data
 from mnist_ae_utils.report import book, bundle, collect, folder, notebooks, run
 
 ROOT = Path(__file__).resolve().parents[1]
-CHAPTER = "01_linear_autoencoder"
 
 
 def write(path, text="mine"):
@@ -185,32 +185,45 @@ def ready(root):
     write(environment.marker, json.dumps(state))
 
 
+CHAPTER = """from mnist_ae_utils import metrics, models, plots
+from mnist_ae_utils.chapter import begin
+chapter = begin("01_small", profile, dataset, seeds, device, out)
+found = chapter.run(chapter.autoencoder(models.LinearAutoencoder, 2))
+plots.digits(metrics.reconstruct(found.first.model, chapter.data.test.images[:4]))
+chapter.results.add("small.reconstruction_error", found.scores("test"), "squared error per image")
+chapter.results.save()"""
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A bundle of the package and chapter 1, on the smoke profile; the committed report is one of a stub."""
-    root, stub = tmp_path_factory.mktemp("teacher") / "clone", tmp_path_factory.mktemp("stub")
-    shutil.copytree(ROOT / "mnist_ae_utils", root / "mnist_ae_utils", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "notebooks").mkdir()
-    for name in ("install.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT", f"notebooks/{CHAPTER}.ipynb"):
-        shutil.copy(ROOT / name, root / name)
-    packages = packages_of(root)
-    write_notebook(stub)
-    out = tmp_path_factory.mktemp("stick") / "bundle"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "prepare", lambda *arguments: SETTING)
-        patch.setattr(notebooks, "execute", execute_at_once)
-        patch.setattr(book, "render", lambda out: out)
-        run.report(out=root / "reports", source=stub)
-        write(root / ".gitignore", ".venv\nmnist\n")
-        commit(root)
-        ready(root)
-        use(patch, root)
-        for name, value in ONE_CORE.items():
-            patch.setenv(name, value)
-        patch.setenv("PIP_NO_INDEX", "1")  # where the teacher has a network, these tests have a folder
-        patch.setenv("PIP_FIND_LINKS", str(packages))
-        bundle.make(out, profile="smoke")
-    return out
+    """A bundle of the package and a small chapter, on the smoke profile; the committed report is one of a stub."""
+
+    def make(folder):
+        root, stub = folder / "clone", folder / "stub"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / "mnist_ae_utils", root / "mnist_ae_utils", ignore=ignored)
+        for name in ("install.py", "pyproject.toml", "README.md", "LICENSE", "LICENSE-TEXT"):
+            shutil.copy(ROOT / name, root / name)
+        path = write_notebook(root / "notebooks", "01_small", [CHAPTER])
+        notebook = nbformat.read(path, as_version=4)
+        del notebook.cells[-1]  # which saves what a stub states
+        nbformat.write(notebook, path)
+        packages = packages_of(root)
+        write_notebook(stub)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, "prepare", lambda *arguments: SETTING)
+            patch.setattr(notebooks, "execute", execute_at_once)
+            patch.setattr(book, "render", lambda out: out)
+            run.report(out=root / "reports", source=stub)
+            write(root / ".gitignore", ".venv\nmnist\n")
+            commit(root)
+            ready(root)
+            use(patch, root)
+            patch.setenv("PIP_NO_INDEX", "1")  # where the teacher has a network, these tests have a folder
+            patch.setenv("PIP_FIND_LINKS", str(packages))
+            bundle.make(folder / "stick", profile="smoke")
+
+    return made_once(tmp_path_factory, "bundle", make) / "stick"
 
 
 def student(folder, *command, **environment):
@@ -240,10 +253,10 @@ def test_a_machine_is_ready_by_one_command_and_replays_a_chapter_without_trainin
     assert code == 0 and said.endswith(f"ready: {folder / '.venv'}\n"), said
     assert time.monotonic() - begin < 300
     assert not (folder / ".venv" / "cache").exists() and not list((tmp_path / "home").iterdir())
-    left = folder / "reports" / "smoke-mnist-5000" / "results" / f"{CHAPTER}.json"
+    left = folder / "reports" / "smoke-mnist-5000" / "results" / "01_small.json"
     runs, before = {path: path.stat().st_mtime_ns for path in (folder / ".cache").iterdir()}, left.read_text()
     left.unlink()
-    notebook = f"notebooks/{CHAPTER}.ipynb"
+    notebook = "notebooks/01_small.ipynb"
     parameters = ["-p", "profile", "smoke", "--cwd", "notebooks", "--kernel", "python3", "--no-progress-bar"]
     code, said = student(folder, "-m", "papermill", notebook, str(tmp_path / "run.ipynb"), *parameters)
     assert code == 0, said

@@ -16,9 +16,9 @@ import nbformat
 import papermill
 import pytest
 import wheels
-from conftest import ONE_CORE
 from stub_notebooks import SETTING, execute_at_once, write_notebook
 
+from mnist_ae_utils import results
 from mnist_ae_utils.report import notebooks, online, run
 from mnist_ae_utils.report.folder import ReportError
 
@@ -86,7 +86,8 @@ def top_level(distribution):
     return {path.parts[0] for path in metadata.distribution(distribution).files} - {".."}
 
 
-def test_a_chapter_runs_on_colab_whose_libraries_stay_as_they_are(colab, tmp_path, monkeypatch):
+def test_a_chapter_runs_on_colab_whose_libraries_stay_as_they_are(colab, smoke_report, tmp_path, monkeypatch):
+    """And with other parameters than in the report."""
     address, packages, content = tmp_path / "the-course", tmp_path / "packages", tmp_path / "content"
     for name in ("setuptools", *MISSING):
         wheels.pack(packages, name)
@@ -96,17 +97,24 @@ def test_a_chapter_runs_on_colab_whose_libraries_stay_as_they_are(colab, tmp_pat
         for path in (path for name in files for path in ROOT.glob(name)):
             archive.write(path, Path("the-course-main") / path.relative_to(ROOT))
     content.mkdir()
-    for name, value in (ONE_CORE | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages)}).items():
+    for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(packages)}.items():
         monkeypatch.setenv(name, value)
     notebook = nbformat.read(ROOT / "notebooks" / f"{CHAPTER}.ipynb", as_version=4)
     (cell,) = (cell for cell in notebook.cells if "bootstrap" in cell.metadata)
     cell.source = online.first_cell(str(address))
     nbformat.write(notebook, tmp_path / f"{CHAPTER}.ipynb")
+    chosen = {"profile": "smoke", "seeds": 1, "latent_dim": 8, "device": "cpu"}
     papermill.execute_notebook(
-        tmp_path / f"{CHAPTER}.ipynb", tmp_path / "executed.ipynb", {"profile": "smoke", "seeds": 1}, cwd=content,
-        kernel_name="colab", progress_bar=False,
+        tmp_path / f"{CHAPTER}.ipynb", tmp_path / "executed.ipynb", chosen, cwd=content, kernel_name="colab",
+        progress_bar=False,
     )  # fmt: skip
-    assert (content / "reports" / "smoke-mnist-5000-1-seeds" / "results" / f"{CHAPTER}.json").exists()
+    entries = results.read(content / "reports" / "smoke-mnist-5000-1-seeds")[CHAPTER]
+    assert all(len(entry["per_seed"]) == 1 for entry in entries)
+    assert all(entry["ci"] is None for entry in entries), "one seed has no interval"
+    found, usual = ({entry["id"]: entry["per_seed"][0] for entry in each}
+                    for each in (entries, results.read(smoke_report)[CHAPTER]))  # fmt: skip
+    assert found["basic_ae.reconstruction_error"] != usual["basic_ae.reconstruction_error"], "latent_dim counts"
+    assert found["dense_ae_16.reconstruction_error"] == pytest.approx(usual["dense_ae_16.reconstruction_error"])
     assert any((content / ".cache").glob("*.run"))
     listed = subprocess.run([colab, "-m", "pip", "list", "--local", "--format=json"], capture_output=True, check=True)
     installed = {package["name"].replace("_", "-").lower() for package in json.loads(listed.stdout)}

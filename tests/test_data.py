@@ -96,7 +96,7 @@ def files(monkeypatch):
     """Hand-made files of the three datasets, made known to the package as the published ones; MNIST's are returned."""
     for name, made in MADE.items():
         monkeypatch.setitem(data.CONTENT_MD5, name, tuple(md5(made[file]) for file in data.FILES))
-        monkeypatch.setattr(data.TORCHVISION[name], "resources", [(file, md5(c)) for file, c in zipped(made).items()])
+        monkeypatch.setattr(data.published(name), "resources", [(file, md5(c)) for file, c in zipped(made).items()])
     return MADE["mnist"]
 
 
@@ -463,7 +463,7 @@ def server(files, monkeypatch):
     mirror = Server(zipped(files))
     monkeypatch.setattr(requests, "get", REAL_GET)
     monkeypatch.setattr(data, "SOCKET_TIMEOUT_S", 1)
-    for published in data.TORCHVISION.values():
+    for published in map(data.published, data.TORCHVISION):
         monkeypatch.setattr(published, "mirrors", [mirror.url])
     yield mirror
     mirror.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from from_notebook import definitions
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, zscore
 from sklearn.datasets import make_blobs
 from sklearn.metrics import pairwise_distances
 
@@ -189,18 +189,18 @@ def bad_clusters(blobs):
 
 def test_the_chain_from_pixels_to_a_student_and_what_more_labels_add(chapter, tmp_path):
     data = chapter.data
-    at = partial(chapter_6.embedding, None, data, umap=False)
-    points, neighbors = recall(at, 0)
+    points, neighbors = chapter_6.embedding(None, data, seed=0, umap=False)
     assert np.array_equal(points, data.train.images.flatten(1)) and neighbors.shape == (600, 20)
+    at = partial(chapter_6.embedding, chapter.autoencoder(models.LinearAutoencoder, 16, effort=40), data, umap=False)
     taught = partial(chapter_6.labeling, at, data, ask=chapter_6.ask_at_random, n_labels=300)
     learn = partial(chapter_6.student, channels=(8, 16, 16))
     first = partial(learn, partial(chapter_6.opinion_of_clusters, taught, at), data, share=0.9, epochs=10)
     by_first = partial(chapter_6.opinion_of_network, first, data)
     second = partial(learn, by_first, data, share=1.0, epochs=20)
-    informed = partial(learn, by_first, data, share=1.0, epochs=20, n_more=600)
+    informed = partial(learn, by_first, data, share=1.0, epochs=2, n_more=600)
     runs = {name: recall(experiment, 0) for name, experiment in
             {"taught": taught, "first": first, "second": second, "informed": informed}.items()}  # fmt: skip
-    assert len(list((tmp_path / "cache").glob("*.run"))) == 7, "the first student is asked for its opinion once"
+    assert len(list((tmp_path / "cache").glob("*.run"))) == 8, "the first student is asked for its opinion once"
     assert (runs["taught"].labels == data.train.labels.numpy()).mean() > 0.5 and runs["first"].scores["test"] > 0.5
     labels, trust = recall(by_first, 0)
     assert (labels == data.train.labels.numpy()).mean() > 0.5 and 0 < trust.min() <= trust.max() <= 1
@@ -208,15 +208,16 @@ def test_the_chain_from_pixels_to_a_student_and_what_more_labels_add(chapter, tm
 
 
 def test_a_chain_on_some_images_clusters_labels_and_teaches_with_these_alone(chapter):
-    some = chapter.data.first(200)
-    at = partial(chapter_6.embedding, None, some, umap=False)
+    some, encoder = chapter.data.first(200), chapter.autoencoder(models.LinearAutoencoder, 8, effort=5)
+    at = partial(chapter_6.embedding, encoder, some, umap=False)
     taught = partial(chapter_6.mended_labeling, at, some)
     by_clusters = partial(chapter_6.opinion_of_clusters, taught, at)
     first = partial(chapter_6.student, by_clusters, some, share=0.9, channels=(8, 16, 16), epochs=5)
     by_first = partial(chapter_6.opinion_of_network, first, some)
     second = partial(chapter_6.student, by_first, some, share=1.0, channels=(8, 16, 16), epochs=5)
     points, neighbors = recall(at, 0)
-    assert np.array_equal(points, chapter.data.train.images[:200].flatten(1)) and neighbors.max() < 200
+    codes = metrics.encode(recall(encoder, 0).model, chapter.data.train.images[:200])
+    assert points == pytest.approx(zscore(codes.numpy(), ddof=1), abs=1e-4) and neighbors.max() < 200
     assert recall(taught, 0).labels.shape == (200,)
     for opinion, student in ((by_clusters, first), (by_first, second)):
         assert [said.shape for said in recall(opinion, 0)] == [(200,), (200,)]
@@ -264,10 +265,10 @@ def test_labels_from_elsewhere_teach_and_stay_as_they_were(chapter):
     def elsewhere(*, seed):
         return said, trust
 
-    before, learn = said.copy(), partial(chapter_6.student, elsewhere, data, channels=(8, 16, 16), epochs=10)
-    more = learn(seed=0, share=1.0, n_more=n // 2).scores["test"]
+    before, learn = said.copy(), partial(chapter_6.student, elsewhere, data, channels=(8, 16, 16))
+    more = learn(seed=0, share=1.0, epochs=2, n_more=n // 2).scores["test"]
     assert np.array_equal(said, before) and trust.max() == 1
-    half, all_of_them = (recall(partial(learn, share=share), 0).scores["test"] for share in (0.5, 1.0))
+    half, all_of_them = (recall(partial(learn, share=share, epochs=10), 0).scores["test"] for share in (0.5, 1.0))
     assert half > 0.5 and half > all_of_them + 0.1, "the half that is right is learned alone"
     assert more > all_of_them + 0.1, "those trusted least are asked for"
 

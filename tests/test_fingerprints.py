@@ -3,6 +3,7 @@
 import dis
 import importlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -163,7 +164,7 @@ def test_data_count_by_their_content():
     assert before != key(partial(experiment, data=mine)), "changed in place"
 
 
-def test_keys_are_the_same_in_another_process():
+def test_keys_are_the_same_in_another_process(capsys):
     code = """
         from functools import partial
         from mnist_ae_utils import corruptions, data, models, training, trainings
@@ -174,10 +175,11 @@ def test_keys_are_the_same_in_another_process():
                                          data.load("uci-digits"), epochs=2, n_labels={10, 20, 30})))
         """
     run = [sys.executable, "-c", textwrap.dedent(code)]
-    environments = [os.environ | {"PYTHONHASHSEED": seed} for seed in "12"]
-    started = [subprocess.Popen(run, env=env, stdout=subprocess.PIPE, text=True) for env in environments]
-    found = {process.communicate()[0].strip() for process in started}
-    assert len(found) == 1 and len(found.pop()) == 32
+    other = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    there = subprocess.run(run, env=os.environ | {"PYTHONHASHSEED": other}, stdout=subprocess.PIPE, text=True)
+    exec(textwrap.dedent(code), {})
+    here = capsys.readouterr().out
+    assert here == there.stdout and re.fullmatch(r"[0-9a-f]{32}\n", here)
 
 
 def test_what_cannot_be_compared_is_named():
@@ -204,18 +206,18 @@ def test_a_library_that_a_function_imports_does_not_change_its_key_when_it_is_lo
 
 
 def test_what_is_installed_in_another_folder_is_a_library_s_and_what_only_lies_there_is_the_readers(tmp_path):
-    code = "import function_of, sys; from mnist_ae_utils.fingerprints import Fingerprints; " \
-           "print(Fingerprints().key(function_of.tripled))"  # fmt: skip
-    keys = {}
-    for installed in (False, True):
-        for factor in (3, 4):
-            folder = tmp_path / f"{installed} {factor}"
+    code = "import installed, lies_there; from mnist_ae_utils.fingerprints import Fingerprints; " \
+           "print(*(Fingerprints().key(module.times) for module in (installed, lies_there)))"  # fmt: skip
+    keys = []
+    for factor in (3, 4):
+        folders = {name: tmp_path / f"{name} {factor}" for name in ("installed", "lies_there")}
+        for name, folder in folders.items():
             folder.mkdir()
-            (folder / "function_of.py").write_text(f"def tripled(x):\n    return {factor} * x\n")
-            if installed:
-                (folder / "function_of-1.0.dist-info").mkdir()
-            path = os.pathsep.join([str(folder), *sys.path])
-            run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
-                                 stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
-            keys[installed, factor] = run.stdout
-    assert keys[True, 3] == keys[True, 4] and keys[False, 3] != keys[False, 4]
+            (folder / f"{name}.py").write_text(f"def times(x):\n    return {factor} * x\n")
+        (folders["installed"] / "installed-1.0.dist-info").mkdir()
+        path = os.pathsep.join([*map(str, folders.values()), *sys.path])
+        run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
+                             stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
+        keys.append(run.stdout.split())
+    (of_library, of_reader), (same, other) = keys
+    assert of_library == same and of_reader != other

@@ -299,7 +299,8 @@ def test_no_process_of_a_report_outlives_it(tmp_path, number):
     write_notebook(tmp_path / "notebooks", "02_next", cells=["1"])  # its kernel's process is there already
     code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n" \
            "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import stub_notebooks\n" \
-           "from mnist_ae_utils.report import command, run, notebooks\n" \
+           "from mnist_ae_utils.report import command, kernel, run, notebooks\n" \
+           "kernel.START = stub_notebooks.without_imports(kernel.START)\n" \
            "run.prepare = lambda *a: stub_notebooks.SETTING\nnotebooks.NOTEBOOKS = Path('notebooks').resolve()\n" \
            "report = run.report\nrun.report = lambda *a, **k: report(*a, source=notebooks.NOTEBOOKS, **k)\n" \
            "sys.exit(command.main(['report', '--out', 'out']))"  # fmt: skip

@@ -57,8 +57,7 @@ def folder(tmp_path_factory, smoke_report):
 
 
 def test_a_chapter_is_run_answered_stopped_and_run_again_from_disk(folder):
-    cache = {"MNIST_AE_CACHE": str(folder / "cache"), "LOKY_MAX_CPU_COUNT": "1"}
-    with in_jupyterlab.opened(folder, CHAPTER, **cache) as browser:
+    with in_jupyterlab.opened(folder, CHAPTER, MNIST_AE_CACHE=str(folder / "cache")) as browser:
         assert not browser.find_elements(By.CSS_SELECTOR, ".jp-Dialog"), "it asks for no kernel"
         command(browser, "notebook:run-all-cells")
         outputs = [output for cell in all_run(browser) for output in cell.get("outputs", [])]

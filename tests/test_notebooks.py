@@ -267,23 +267,3 @@ def test_committed_reports_are_small():
         pytest.skip("no full report yet")
     networks = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     assert networks < 12e6 and sum(file.stat().st_size for file in files) - networks < 15e6
-
-
-def test_a_notebook_runs_with_other_parameters(tmp_path, smoke_report, monkeypatch):
-    import papermill
-
-    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-
-    path = ROOT / "notebooks" / "01_linear_autoencoder.ipynb"
-    chosen = {"profile": "smoke", "seeds": 1, "latent_dim": 8, "device": "cpu", "out": str(tmp_path)}
-    papermill.execute_notebook(
-        path, tmp_path / path.name, chosen, cwd=path.parent, kernel_name="python3", progress_bar=False
-    )
-    entries = measured.read(tmp_path)[path.stem]
-    assert all(len(entry["per_seed"]) == 1 for entry in entries)
-    assert all(entry["ci"] is None for entry in entries), "one seed has no interval"
-    usual = measured.read(smoke_report)[path.stem]
-    chosen, usual = ({entry["id"]: entry["per_seed"][0] for entry in each} for each in (entries, usual))
-    assert chosen["basic_ae.reconstruction_error"] != usual["basic_ae.reconstruction_error"], "latent_dim counts"
-    assert chosen["dense_ae_16.reconstruction_error"] == pytest.approx(usual["dense_ae_16.reconstruction_error"])

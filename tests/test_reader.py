@@ -5,6 +5,7 @@ import re
 
 import nbformat
 import pytest
+from conftest import ONE_CORE
 from kernel import ROOT, Kernel
 
 START = """
@@ -58,6 +59,7 @@ def cell(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         out = tmp_path_factory.mktemp("reader")
         patch.setenv("MNIST_AE_CACHE", str(out / "cache"))
+        patch.delenv(*ONE_CORE)
         with Kernel() as kernel:
             assert "uci-digits" in kernel(START.replace("{out!r}", repr(str(out))))
             yield kernel
@@ -204,13 +206,13 @@ def test_the_readmes_experiment_runs_as_it_stands(tmp_path, monkeypatch):
 def play(cell, number, until, out, change=("", "")):
     """Run the code cells of a notebook on the smoke profile, up to the one that holds `until`; one text is replaced."""
     (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    sources = [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    last = next(i for i, source in enumerate(sources) if until in source)
-    assert sum(change[0] in source for source in sources[: last + 1]) == 1 or not change[0]
-    for i, source in enumerate(sources[: last + 1]):
-        shown = cell(source.replace(*change) if change[0] else source)
-        assert "Error: " not in shown, f"{source}\n{shown}"
-        if i == 0:  # the parameters
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    last = next(i for i, c in enumerate(cells) if until in c.source)
+    assert sum(change[0] in c.source for c in cells[: last + 1]) == 1 or not change[0]
+    for each in cells[: last + 1]:
+        shown = cell(each.source.replace(*change) if change[0] else each.source)
+        assert "Error: " not in shown, f"{each.source}\n{shown}"
+        if "parameters" in each.metadata.get("tags", []):
             cell(f'profile, dataset, device, out = "smoke", "mnist-5000", "cpu", {str(out)!r}')
 
 

@@ -10,7 +10,17 @@ import nbformat
 import psutil
 import pytest
 from nbformat.v4 import new_code_cell
-from stub_notebooks import SETTING, contents, contrast, entry, execute_at_once, made_with, verdict, write_notebook
+from stub_notebooks import (
+    SETTING,
+    contents,
+    contrast,
+    entry,
+    execute_at_once,
+    made_with,
+    verdict,
+    without_imports,
+    write_notebook,
+)
 
 from mnist_ae_utils import chapter, data
 from mnist_ae_utils import results as measured
@@ -25,8 +35,9 @@ HEADER = SETTING | {
 
 @pytest.fixture(scope="module", autouse=True)
 def stub_setting():
-    """No data are loaded for stub notebooks."""
+    """No data are loaded for stub notebooks, and their kernels import nothing ahead."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "START", without_imports(kernel.START))
         patch.setattr(run, "prepare", lambda profile, dataset, seeds, device: SETTING | {"seeds": seeds or 2})
         yield
 

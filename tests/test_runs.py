@@ -17,7 +17,7 @@ from mnist_ae_utils import data, machine, metrics, models, runs, training, train
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path, monkeypatch, workers):
     monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
