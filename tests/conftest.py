@@ -59,6 +59,12 @@ def smoke_report(tmp_path_factory):
     return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
+def pytest_configure():
+    """The first worker, which makes the smoke report that many tests wait for, goes before the others on the cores."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" and hasattr(os, "nice"):
+        os.nice(10)
+
+
 def pytest_collection_modifyitems(items):
-    """What needs the smoke report comes first: one worker makes it while the other runs everything else."""
+    """What needs the smoke report comes first: one worker makes it while the others run everything else."""
     items.sort(key=lambda item: not ("smoke_report" in item.fixturenames or "[smoke" in item.nodeid))
