@@ -295,8 +295,11 @@ def requirements(lock, build):
 
 def digest(path):
     """SHA-256 of a file, as hexadecimal digits."""
+    found = hashlib.sha256()  # hashlib.file_digest would need Python 3.11, and an older one is to be told so
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def nvidia_gpu():

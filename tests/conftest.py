@@ -1,5 +1,6 @@
 """What several test files share."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -23,6 +24,14 @@ os.environ |= ONE_CORE
 def workers(monkeypatch):
     """Runs are made by a worker process on each core, as for a reader."""
     monkeypatch.delenv(*ONE_CORE)
+
+
+def installer(root):
+    """install.py of a folder, as a module."""
+    spec = importlib.util.spec_from_file_location("install", root / "install.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def made_once(tmp_path_factory, name, make):

@@ -5,7 +5,6 @@ packages are uv, setuptools, and one that leads to the libraries which these tes
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import wheels
-from conftest import ONE_CORE, made_once
+from conftest import ONE_CORE, installer, made_once
 from stub_notebooks import SETTING, execute_at_once, write_notebook
 
 from mnist_ae_utils import data
@@ -154,14 +153,6 @@ def test_a_step_is_not_told_what_the_teacher_told_this_project(tmp_path, monkeyp
 
 
 # ------------------------------------------------------------------------------------------------- a whole one
-def installer(root):
-    """install.py of a folder, as a module."""
-    spec = importlib.util.spec_from_file_location("install", root / "install.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def packages_of(root):
     """Make a clone's lock, of uv, setuptools and what leads to the libraries of these tests; where their wheels lie."""
     folder = root.with_name("packages")

@@ -3,10 +3,10 @@
 Each source's cells run here in one namespace, as a kernel runs them, on the smoke profile and on another data set.
 """
 
-import importlib.util
 import math
 from pathlib import Path
 
+import build
 import numpy as np
 import pytest
 import torch
@@ -14,9 +14,6 @@ import torch
 from mnist_ae_utils import checks
 
 ROOT = Path(__file__).resolve().parents[1]
-spec = importlib.util.spec_from_file_location("build", ROOT / "exercises" / "build.py")
-build = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(build)
 SOURCES = {path.stem: build.exercises(build.read(path)) for path in build.SOURCES}
 EACH = [pytest.param(name, exercise, id=exercise.number) for name, found in SOURCES.items() for exercise in found]
 

@@ -5,7 +5,6 @@ commands it is given and answers as a test says. No test needs network.
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import shlex
@@ -15,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import installer
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = """# made by hand
@@ -278,10 +278,7 @@ def test_a_folder_of_that_name_that_is_no_environment_is_not_touched(clone):
 @pytest.fixture
 def module():
     """install.py as a module."""
-    spec = importlib.util.spec_from_file_location("install", ROOT / "install.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+    return installer(ROOT)
 
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
@@ -301,6 +298,19 @@ def test_a_python_that_is_too_old_or_lacks_venv_is_one_line(module, monkeypatch,
     with pytest.raises(module.InstallError, match="sudo apt install python3-venv"):
         environment.make()
     assert not environment.folder.exists()
+
+
+def test_an_older_python_is_told_which_one_the_wheels_are_for(module, monkeypatch, tmp_path):
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    environment = module.Environment(tmp_path)
+    made = {**environment.for_which(), "Python": "3.11", "build": "default", "packages": 0}
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "packages.txt").write_text(f"# {json.dumps(made)}\n")
+    monkeypatch.delattr(module.hashlib, "file_digest")  # which is newer
+    monkeypatch.setattr(module, "PYTHON", "3.9")
+    with pytest.raises(module.InstallError, match=r"is for Python 3.11, not 3.9: run python3.11 install.py"):
+        environment.install(None)
 
 
 @pytest.mark.parametrize(
