@@ -162,7 +162,7 @@ def main(arguments=None):
 def _run_command(options):
     """Do what one of the commands is for; return the exit code."""
     from mnist_ae_utils import data
-    from mnist_ae_utils.report import book, pages, run, slides
+    from mnist_ae_utils.report import pages, run
     from mnist_ae_utils.report.folder import ReportError
 
     out = options.out.resolve() if getattr(options, "out", None) else None
@@ -185,6 +185,8 @@ def _run_command(options):
         bundle.make(out or data.PROJECT_ROOT / "bundle")
         return 0
     if options.command in ("book", "slides", "live"):
+        from mnist_ae_utils.report import book, slides
+
         as_book = partial(book.render, pdf=getattr(options, "pdf", False))
         render = slides.render if options.command == "slides" else as_book
         first = run.rendered(out or pages.COMMITTED, render)
