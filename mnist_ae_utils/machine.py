@@ -91,12 +91,15 @@ def _limits(root):
 
 @functools.cache
 def let_numba_compile():
-    """Have numba go on where it cannot keep what it compiles, or cannot read it; to be called before umap is imported.
+    """Have numba keep what it compiles for UMAP, and go on where it cannot; to be called before umap is imported.
 
-    By itself it fails where neither the environment nor HOME can be written, where the disk is full, and, as often as
-    it is tried, where one of its files is damaged.
+    By itself it compiles most of UMAP in each process anew, for seconds. It fails where neither the environment nor
+    HOME can be written, where the disk is full, and, as often as it is tried, where one of its files is damaged. And it
+    sets the number of torch's threads to its own, all cores, whatever $OMP_NUM_THREADS says.
     """
-    from numba.core import caching
+    if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        os.environ.setdefault("NUMBA_NUM_THREADS", threads)
+    from numba.core import caching, registry
 
     places = {locator.__name__.lstrip("_"): locator for locator in caching.CacheImpl._locator_classes}
 
@@ -121,3 +124,9 @@ def let_numba_compile():
 
     caching.Cache._guard_against_spurious_io_errors = guard
     caching.CacheImpl._locator_classes.append(InCacheFolder)
+
+    from umap import layouts, umap_
+
+    for function in [*vars(layouts).values(), *vars(umap_).values()]:
+        if isinstance(function, registry.CPUDispatcher):
+            function.enable_caching()

@@ -367,18 +367,19 @@ class Results:
         reference = reference and {"value": float(reference[0]), "source": reference[1]}
         return self._record(id, value, interval, per_seed, unit, split, n_labels, note, reference=reference, **stated)
 
-    def add_failures(self, id, failed, *, note=None, **stated):
+    def add_failures(self, id, failed, *, split="test", note=None, **stated):
         """Record how often a method fails outright, from one True or False a seed, with its exact binomial interval.
 
-        The note adds its one-sided bound. Source: Clopper & Pearson (1934). Five good seeds of five leave a rate of up
-        to 52% possible.
+        The entry's "upper_bound" is the one-sided one, which the note tells too. Source: Clopper & Pearson (1934). Five
+        good seeds of five leave a rate of up to 52% possible.
         """
         failed = _numbers(failed)
         interval = stats.binomtest(int(sum(failed)), len(failed)).proportion_ci()
         bound = stats.binomtest(int(sum(failed)), len(failed), alternative="less").proportion_ci().high
         note = "; ".join(filter(None, [note, f"with 95% confidence, no more than {bound:.1%}"]))
         value, interval = float(np.mean(failed)), (float(interval.low), float(interval.high))
-        return self._record(id, value, interval, failed, "fraction", "test", None, note, covers="failures", **stated)
+        stated |= {"covers": "failures", "upper_bound": float(bound)}
+        return self._record(id, value, interval, failed, "fraction", split, None, note, **stated)
 
     def compare(self, id, differences, *, n_labels=None, split="test"):
         """Record the contrast that the rules announce under this `id`: paired differences, one a seed, NaN: diverged.

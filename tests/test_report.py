@@ -300,17 +300,6 @@ def test_notebooks_run_in_this_python_with_this_package_and_nobodys_configuratio
     assert {kind for output in outputs for kind in output.get("data", ())} == {"image/png", "text/plain"}
 
 
-def test_numba_takes_no_more_threads_than_torch_was_told(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    with kernel.environment():
-        assert os.environ["NUMBA_NUM_THREADS"] == "1"
-    assert "NUMBA_NUM_THREADS" not in os.environ
-    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
-    with kernel.environment():
-        assert os.environ["NUMBA_NUM_THREADS"] == "3", "the user's own holds"
-
-
 def test_a_figure_that_is_missing_fails_its_chapter():
     def executed(source, *outputs):
         return nbformat.v4.new_notebook(cells=[new_code_cell(source, outputs=list(outputs), execution_count=3)])

@@ -223,8 +223,9 @@ def test_claims_are_decided_by_their_primary_contrasts(store):
 
 
 def test_the_rate_of_failures_has_its_exact_interval(store):
-    entry = store.add_failures("chain.failures", [False] * 5)
-    assert entry["value"] == 0 and entry["ci"][1] == pytest.approx(1 - 0.025 ** (1 / 5))
+    entry = store.add_failures("chain.failures", [False] * 5, split="train")
+    assert entry["value"] == 0 and entry["ci"][1] == pytest.approx(1 - 0.025 ** (1 / 5)) and entry["split"] == "train"
+    assert entry["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 5))
     assert store.add_failures("none.of.60", [False] * 60)["note"].endswith(f"no more than {1 - 0.05 ** (1 / 60):.1%}")
     assert store.add_failures("chain.failures", [False] * 3 + [True])["value"] == 0.25
 

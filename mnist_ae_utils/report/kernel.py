@@ -118,8 +118,6 @@ def environment(n_kernels=1):
             machine.STILL: "1",  # no browser is there to show a widget
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning about the debugger in each kernel's log
         } | ({} if sys.stdout.isatty() else {"TQDM_MININTERVAL": "30"})  # a log need not see a bar grow
-        if (threads := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():  # numba sets torch's to its own, all cores
-            os.environ.setdefault("NUMBA_NUM_THREADS", threads)
         Process.to_come = n_kernels
         try:
             yield
