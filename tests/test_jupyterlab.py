@@ -1,5 +1,6 @@
 """A chapter in JupyterLab, as a student uses it: open, run all, predict, stop a training, start again from disk."""
 
+import shutil
 from pathlib import Path
 
 import in_jupyterlab
@@ -45,12 +46,13 @@ def activate(browser, text):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A chapter as a student has it, but of the smoke profile."""
+def folder(tmp_path_factory, smoke_report):
+    """A chapter as a student has it, but of the profile whose trainings are remembered; below it, one without end."""
     folder = tmp_path_factory.mktemp("class")
     notebook = nbformat.read(NOTEBOOKS / CHAPTER, as_version=4)
     cell_with(notebook.cells, 'profile = "quick"').source += '\nprofile, out = "smoke", "results"'
     nbformat.write(notebook, folder / CHAPTER)
+    shutil.copytree(smoke_report.with_name("smoke-cache"), folder / "cache")
     return folder
 
 

@@ -178,9 +178,14 @@ def test_numba_compiles_where_it_can_write_only_to_the_cache_or_nowhere(compiled
 def test_what_umap_compiles_is_kept_for_other_processes_on_as_many_threads_as_torch_was_told(monkeypatch):
     codes = "numpy.random.RandomState(0).rand(100, 8).astype('float32')"
     code = f"import numpy, torch\nfrom mnist_ae_utils import metrics\nmetrics.umap_embedding({codes})\n"
-    code += "import umap.umap_ as its\nprint(len(its.smooth_knn_dist.stats.cache_hits), torch.get_num_threads())"
+    code += "import numba, umap.umap_ as its\n"
+    code += "print(len(its.smooth_knn_dist.stats.cache_hits), torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)"
+
+    def said():
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
-    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-            for _ in range(2)]  # fmt: skip
-    assert said[1] == "1 1\n"
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
+    assert said()[2] == "3", "the user's own holds"
+    monkeypatch.delenv("NUMBA_NUM_THREADS")
+    assert said() == ["1", "1", "1"]
