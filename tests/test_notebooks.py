@@ -4,9 +4,12 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cells
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 
 import mnist_ae_utils
@@ -268,3 +271,22 @@ def test_committed_reports_are_small():
         pytest.skip("no full report yet")
     networks = sum(file.stat().st_size for file in files if file.suffix == ".safetensors")
     assert networks < 12e6 and sum(file.stat().st_size for file in files) - networks < 15e6
+
+
+@pytest.mark.parametrize(
+    "lost, kept_in",
+    [((0, 0, 0), 0), ((1, 0, 0), 0), ((1, 0, 0, 0), 0), ((1, 1, 0), 1), ((1, 1, 0, 0), 2 / 4), ((1, 0), None)],
+)
+def test_of_three_runs_chapter_6_keeps_a_good_one_unless_two_failed(lost, kept_in, capsys):
+    """Runs that failed call the first class the second, all alike; the others err each in its own images."""
+    (source,) = (c.source for c in code_cells(ROOT / "notebooks" / "06_few_labels.ipynb") if c.id == "three-runs")
+    labels, recorded = np.arange(1000) % 10, {}
+    found = [np.where(labels == 0, 1, labels) if failed else labels.copy() for failed in lost]
+    for run, of in enumerate(found):
+        of[10 * run : 10 * run + 10] = 5
+    same = np.array([[np.mean(one == other) for other in found] for one in found])
+    results = SimpleNamespace(add=lambda id, value, *unit, **stated: recorded.update({id: value}))
+    names = {"np": np, "same": same, "worst": pd.Series([float(not failed) for failed in lost]), "results": results}
+    exec(source, names | {"failure": {"upper_bound": 0.124}})
+    assert recorded.get("few_labels.failure_rate_of_three") == kept_in
+    assert ("two or three of three do in 4.2%" if len(lost) > 2 else "there are 2") in capsys.readouterr().out
