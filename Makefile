@@ -24,7 +24,7 @@ slides: install ## make slides for class of the committed report's chapters and 
 report: install ## run the notebooks on the quick profile and render the book, into reports/quick
 	$(PYTHON) -m mnist_ae_utils report --profile quick
 
-full: install ## the report that reports/ holds: 5 seeds, all images, hours
+full: install ## the report that reports/ holds: all images, as many seeds as the rules plan, about nine hours
 	$(PYTHON) -m mnist_ae_utils report --profile full --out reports
 
 check: install ## whether the committed report's notebooks, results, figures and pages belong together
@@ -32,7 +32,7 @@ check: install ## whether the committed report's notebooks, results, figures and
 
 test: install ## check the style and run every test
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m pytest --numprocesses $$($(PYTHON) -c 'import os; print(os.cpu_count() + 1)') --dist worksteal
+	$(PYTHON) -m pytest --numprocesses $$($(PYTHON) -c 'import os; print(os.cpu_count() + 1)') --dist loadgroup --no-loadscope-reorder
 
 faults: install ## break smoke reports on purpose, at random, and compare what becomes of them
 	$(PYTHON) tests/faults.py

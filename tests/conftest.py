@@ -68,12 +68,32 @@ def smoke_report(tmp_path_factory):
     return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
-def pytest_configure():
-    """The first worker, which makes the smoke report that many tests wait for, goes before the others on the cores."""
-    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" and hasattr(os, "nice"):
-        os.nice(10)
+# They take seconds to make and serve many tests: one worker makes each, for all of these, instead of every worker anew.
+SHARED = {"answer", "browser", "cell", "execute", "lectures", "mixed", "prepared"}
 
 
+def parameters(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def waits_for_smoke(item):
+    return "smoke_report" in item.fixturenames or parameters(item).get("book") == "smoke"
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """What needs the smoke report comes first: one worker makes it while the others run everything else."""
-    items.sort(key=lambda item: not ("smoke_report" in item.fixturenames or "[smoke" in item.nodeid))
+    """Say which tests belong together, and put them in order.
+
+    The first worker makes the smoke report and looks at its book; the others run what needs no report, then the rest.
+    """
+    for item in items:
+        if SHARED & set(item.fixturenames):
+            of = parameters(item).get("name" if "prepared" in item.fixturenames else "book", "")  # a chapter, or a book
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {of}"))
+    items.sort(key=lambda item: 0 if parameters(item).get("book") == "smoke" else 1 + waits_for_smoke(item))
+
+
+def pytest_runtest_setup(item):
+    """Whoever does not make the smoke report, which half of the tests wait for, lets it go before on the cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ and not waits_for_smoke(item) and hasattr(os, "nice"):
+        os.nice(max(0, 10 - os.nice(0)))

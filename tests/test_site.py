@@ -76,20 +76,55 @@ def pages(book):
 
 PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+FORMULAS = """
+const rectangles = (list) => [...list].map((e) => e.getBoundingClientRect());
+const article = document.querySelector("article"), plain = article.cloneNode(true);
+plain.querySelectorAll("pre, code, annotation").forEach((e) => e.remove());
+return {
+    sizes: rectangles(article.querySelectorAll("math")).map((r) => [r.width, r.height]),
+    stacked: [...article.querySelectorAll("math mfrac")].map((f) => rectangles(f.children))
+        .map(([above, below]) => above.bottom <= below.top + 1),
+    font: [...document.fonts].some((f) => f.family.includes("STIX") && f.status == "loaded"),
+    unread: article.querySelectorAll(".math code").length,
+    text: plain.textContent,
+}
+"""
+CUT = """
+return [...document.querySelectorAll("article pre, article img")]
+    .filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth)
+    .map((e) => e.textContent || e.alt)
+"""
 
 
-def test_every_page_loads_whole_from_the_folder(book, browser):
-    figures = 0
+@pytest.fixture(scope="module")
+def seen(book, browser):
+    """What a visit shows of each page, by name: errors, addresses asked for, figures, formulas, widths on screens."""
+    found = {}
     for page in pages(book):
         visit(browser, page)
-        assert console_errors(browser) == [], page.name
-        urls = requested(browser)
-        assert urls and all(url.startswith(book.as_uri()) for url in urls), page.name
+        of = {"asked for": requested(browser), "formulas": browser.execute_script(FORMULAS), "screens": {}}
         # images far below are loaded when they are scrolled to
         browser.execute_script("document.querySelectorAll('img').forEach(i => { i.loading = 'eager'; })")
-        WebDriverWait(browser, 10).until(lambda b: b.execute_script(ALL_IMAGES_SHOWN))
-        figures += len(browser.find_elements(By.CSS_SELECTOR, ".cell_output img"))
-    assert figures >= 1
+        WebDriverWait(browser, 10).until(lambda b: b.execute_script(ALL_IMAGES_SHOWN), page.name)
+        of["figures"] = len(browser.find_elements(By.CSS_SELECTOR, ".cell_output img"))
+        # all widths where pages differ in more than their text: the first page, the live one, and one chapter
+        first = page in pages(book)[:2] or page.name == "live.html"
+        for width in (1920, 1280, 1024, 390) if first else (1280, 390):
+            screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+            wide = browser.execute_script("return document.documentElement.scrollWidth")
+            of["screens"][width] = wide, browser.execute_script(CUT)
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        of["asked for"] += requested(browser)
+        found[page.relative_to(book).as_posix()] = of | {"errors": console_errors(browser)}
+    return found
+
+
+def test_every_page_loads_whole_from_the_folder(book, seen):
+    for page, of in seen.items():
+        assert of["errors"] == [], page
+        assert of["asked for"] and all(url.startswith(book.as_uri()) for url in of["asked for"]), page
+    assert sum(of["figures"] for of in seen.values()) >= 1
 
 
 def test_no_page_refers_to_the_network_for_what_it_shows(book):
@@ -100,30 +135,22 @@ def test_no_page_refers_to_the_network_for_what_it_shows(book):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
 
 
-def test_mathematics_is_set(book, browser):
-    formulas = fractions = 0
-    for page in pages(book):
-        visit(browser, page)
-        sizes = browser.execute_script(
-            "return [...document.querySelectorAll('article math')].map(m => m.getBoundingClientRect())"
-            ".map(r => [r.width, r.height])"
-        )
-        assert all(width > 3 and height > 5 for width, height in sizes), page.name
-        formulas += len(sizes)
-        stacked = browser.execute_script(
-            "return [...document.querySelectorAll('article math mfrac')].map(f => [...f.children]"
-            ".map(c => c.getBoundingClientRect())).map(([above, below]) => above.bottom <= below.top + 1)"
-        )
-        assert all(stacked), page.name
-        fractions += len(stacked)
-        if sizes:
-            loaded = "return [...document.fonts].some(f => f.family.includes('STIX') && f.status == 'loaded')"
-            assert browser.execute_script(loaded), page.name
-        raw = "const a = document.querySelector('article').cloneNode(true);" \
-              "a.querySelectorAll('pre, code, annotation').forEach(e => e.remove()); return a.textContent"  # fmt: skip
-        assert not re.search(r"\$\$|\\(frac|sum|begin|mathbf|hat|lVert)\b", browser.execute_script(raw)), page.name
-        assert not browser.find_elements(By.CSS_SELECTOR, ".math code"), f"{page.name}: a formula could not be read"
-    assert formulas >= 3 and fractions >= 1
+def test_mathematics_is_set(seen):
+    for page, of in seen.items():
+        formulas = of["formulas"]
+        assert all(width > 3 and height > 5 for width, height in formulas["sizes"]), page
+        assert all(formulas["stacked"]), page
+        assert formulas["font"] or not formulas["sizes"], page
+        assert not re.search(r"\$\$|\\(frac|sum|begin|mathbf|hat|lVert)\b", formulas["text"]), page
+        assert not formulas["unread"], f"{page}: a formula could not be read"
+    assert sum(len(of["formulas"]["sizes"]) for of in seen.values()) >= 3
+    assert sum(len(of["formulas"]["stacked"]) for of in seen.values()) >= 1
+
+
+def test_pages_fit_every_screen_and_nothing_on_them_is_cut(seen):
+    for page, of in seen.items():
+        for width, (wide, cut) in of["screens"].items():
+            assert wide <= width + 1 and cut == [], f"{page} at {width} pixels"
 
 
 def look_for(browser, words):
@@ -171,28 +198,6 @@ def test_navigation_leads_through_the_book(book, browser):
     browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary a.reference.internal[href*='index.html']").click()
     WebDriverWait(browser, 10).until(lambda b: b.current_url.split("#")[0].endswith("/index.html"))
     assert console_errors(browser) == []
-
-
-CUT = """
-return [...document.querySelectorAll("article pre, article img")]
-    .filter((e) => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > innerWidth)
-    .map((e) => e.textContent || e.alt)
-"""
-
-
-def test_pages_fit_every_screen_and_nothing_on_them_is_cut(book, browser):
-    for page in pages(book):
-        visit(browser, page)
-        # all widths where pages differ in more than their text: the first page, the live one, and one chapter
-        first = page in pages(book)[:2] or page.name == "live.html"
-        for width in (1920, 1280, 1024, 390) if first else (1280, 390):
-            screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-            try:
-                assert browser.execute_script("return document.documentElement.scrollWidth") <= width + 1, page.name
-                assert browser.execute_script(CUT) == [], f"{page.name} at {width} pixels"
-            finally:
-                browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_every_figure_has_a_text_and_two_pixels_for_one(book):
