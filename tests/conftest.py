@@ -14,6 +14,8 @@ from filelock import FileLock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other
 
+from books import book  # noqa: E402, F401  (another, whose file imports torch, which reads that number)
+
 ROOT = Path(__file__).resolve().parents[1]
 # Runs are made without workers, which start longer than they train here, unless a test is about these: see `workers`.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}
@@ -68,29 +70,14 @@ def smoke_report(tmp_path_factory):
     return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
-# They take seconds to make and serve many tests: one worker makes each, for all of these, instead of every worker anew.
-SHARED = {"answer", "browser", "cell", "execute", "lectures", "mixed", "prepared"}
-
-
-def parameters(item):
-    return item.callspec.params if hasattr(item, "callspec") else {}
-
-
 def waits_for_smoke(item):
-    return "smoke_report" in item.fixturenames or parameters(item).get("book") == "smoke"
+    return {"smoke_report", "book"} & set(item.fixturenames)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
-    """Say which tests belong together, and put them in order.
-
-    The first worker makes the smoke report and looks at its book; the others run what needs no report, then the rest.
-    """
-    for item in items:
-        if SHARED & set(item.fixturenames):
-            of = parameters(item).get("name" if "prepared" in item.fixturenames else "book", "")  # a chapter, or a book
-            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem} {of}"))
-    items.sort(key=lambda item: 0 if parameters(item).get("book") == "smoke" else 1 + waits_for_smoke(item))
+    """Put files in order: that whose worker makes the smoke report, those that need none, those that wait for it."""
+    waiting = {item.path for item in items if waits_for_smoke(item)}
+    items.sort(key=lambda item: 0 if item.path.stem == "test_site" else 1 + (item.path in waiting))
 
 
 def pytest_runtest_setup(item):

@@ -3,7 +3,6 @@
 import pathlib
 import re
 
-import nbformat
 import pytest
 from conftest import ONE_CORE
 from kernel import ROOT, Kernel
@@ -201,61 +200,6 @@ def test_the_readmes_experiment_runs_as_it_stands(tmp_path, monkeypatch):
         assert "6/6 runs" in shown and shown.count("figure") == 2 and "Error" not in shown, shown
         loaded = cell(f"models.load_weights(Mine, {str(tmp_path / 'mine.safetensors')!r}).encoder[1]")
         assert "out_features=32" in loaded
-
-
-def play(cell, number, until, out, change=("", "")):
-    """Run the code cells of a notebook on the smoke profile, up to the one that holds `until`; one text is replaced."""
-    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
-    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
-    last = next(i for i, c in enumerate(cells) if until in c.source)
-    assert sum(change[0] in c.source for c in cells[: last + 1]) == 1 or not change[0]
-    for each in cells[: last + 1]:
-        shown = cell(each.source.replace(*change) if change[0] else each.source)
-        assert "Error: " not in shown, f"{each.source}\n{shown}"
-        if "parameters" in each.metadata.get("tags", []):
-            cell(f'profile, dataset, device, out = "smoke", "mnist-5000", "cpu", {str(out)!r}')
-
-
-def test_a_method_is_added_to_chapter_4s_figure_in_one_place(smoke_report, tmp_path, monkeypatch):
-    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report.with_name("smoke-cache")))
-    mine = '"MLP on the upper half": partial(chapter.on_inputs, lambda data, seed: lambda x: x[:, :, :14].flatten(1)),'
-    place = '    "joint": partial('
-    with Kernel() as cell:
-        play(cell, "04", "plots.paired_differences(", tmp_path, (place, f"    {mine}\n{place}"))
-        shown = cell("print(*[(e['id'], e['n_labels']) for e in results.entries if 'upper' in e['id']])")
-        assert shown.count("mlp_on_the_upper_half.accuracy") == 3, "at 10, 100 and all labels"
-        figure = cell("""
-figure = plots.curves({name: 1 - table for name, table in accuracy.items()}, "labels", "test error")
-[text.get_text() for text in figure.axes[0].get_legend().get_texts()]""")
-        assert "MLP on the upper half" in figure
-
-
-def test_own_clustering_and_own_pseudo_labels_in_chapter_6(smoke_report, tmp_path, monkeypatch):
-    monkeypatch.setenv("MNIST_AE_CACHE", str(smoke_report.with_name("smoke-cache")))
-    with Kernel() as cell:
-        play(cell, "06", "students = chapter.run(", tmp_path)
-        shown = cell("""
-from sklearn.cluster import KMeans
-
-def by_kmeans(points, seed):
-    fitted = KMeans(10, n_init=3, random_state=seed).fit(points)
-    return fitted.labels_, fitted.transform(points).argmin(0)
-
-def own_labels(data, *, seed):
-    "Labels from nowhere but the brightness of an image, and no trust in half of them."
-    brightness = data.train.images.mean((1, 2, 3)).numpy()
-    return (10 * brightness.argsort().argsort() // len(brightness)), (brightness > np.median(brightness)).astype(float)
-
-asked = partial(labeling, embedded, data, cluster=by_kmeans)
-mine = {
-    "k-means": partial(opinion_of_clusters, asked, embedded),
-    "mine": partial(own_labels, data),
-}
-mine = {name: partial(student, of, data, share=0.5, channels=small, epochs=2) for name, of in mine.items()}
-accuracy, found = chapter.run(mine).scores(), chapter.run(asked).first
-print(len(found.asked), (labels[found.asked][found.clusters] == found.labels).all())
-print(accuracy.notna().all(axis=None))""")
-        assert "10 True\nTrue" in shown, shown
 
 
 def test_own_pictures_as_a_dataset_and_a_photo_for_a_trained_model(cell, tmp_path):

@@ -1,80 +1,17 @@
-"""The book opened from its folder in headless Chromium with the network off, as a reader opens it by double click.
-
-The book of stub notebooks has what the course may not have now, such as a failed notebook; the other is the course's.
-"""
+"""Books opened from their folders in headless Chromium with the network off, as a reader opens one by double click."""
 
 import re
-import shutil
 from urllib.parse import unquote
 
 import nbformat
-import pypdf
-import pypdfium2
 import pytest
+from books import pages
 from chromium import console_errors, requested, visit
-from nbformat.v4 import new_markdown_cell
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
-from stub_notebooks import SETTING, contrast, entry, without_imports, write_notebook
 
-from mnist_ae_utils.report import kernel, paper, run
-from mnist_ae_utils.report.folder import ReportError
-
-MATHEMATICS = r"""## Mathematics
-
-In a line, $\lVert x - \hat x \rVert^2$, and by itself:
-
-$$\mathcal{L}(\theta) = \frac{1}{n} \sum_{i=1}^{n} \sum_{j=1}^{784} \left(x_{ij} - \hat{x}_{ij}\right)^2$$
-
-\begin{align}
-q_\phi(z \mid x) &= \mathcal{N}\bigl(\mu_\phi(x), \operatorname{diag} \sigma^2_\phi(x)\bigr) \\
-\theta &\leftarrow (1 - \eta\lambda)\,\theta - \eta\, \frac{\hat m}{\sqrt{\hat v} + \epsilon}
-\end{align}
-"""
-LONG = "reconstructed = [image for image in range(100)]  # a line of code that is as wide as the style allows"
-TABLE = """import pandas as pd
-links = ['<a href="02_fails.ipynb#chapter-02-fails">the failure</a>', '<a href="REFERENCES.md#h">Hinton 2006</a>']
-pd.DataFrame({'method': ['PCA', 'autoencoder'], 'error': [13.87, 3.0], 'see': links}).style"""
-CELLS = [
-    new_markdown_cell("A trustworthiness of one would be perfect. On to [the failure](02_fails.ipynb)."),
-    new_markdown_cell("## Maps\n\nThe *trustworthiness* of a map says whether neighbors on it are neighbors."),
-    new_markdown_cell(MATHEMATICS),
-    "from mnist_ae_utils import figures\nfigures.show_fine()\n"
-    "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('A line');",
-    TABLE,
-    f"for i in range(2):\n    {LONG}",
-    "print('a line of output that is wider than any phone, ' * 5)",
-]
-
-
-@pytest.fixture(scope="module", params=["stub", "smoke"])
-def book(request, tmp_path_factory):
-    """Folder of a book that is ready to read: of stub notebooks, one of them failing, and of the course's own."""
-    if request.param == "smoke":
-        return request.getfixturevalue("smoke_report") / "html"
-    folder, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("report with a space")
-    entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), contrast()]
-    write_notebook(folder, "01_stub", CELLS, entries=entries)
-    write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
-    (folder / "REFERENCES.md").write_text("# References\n\n## H\n\nHinton, G. (2006).\n")
-    (folder / "GLOSSARY.md").write_text("# Glossary\n\n## Code\n\nSee [chapter 1](01_stub.ipynb#maps).\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "prepare", lambda *arguments: SETTING)
-        patch.setattr(kernel, "START", without_imports(kernel.START))
-        patch.setenv("LC_ALL", "xx_YY.UTF-8")  # a locale that is not installed, as in many a container
-        run.report(out=out, source=folder)
-    return out / "html"
-
-
-def pages(book):
-    found = [book / "index.html", *sorted((book / "notebooks").rglob("*.html")), *book.glob("live.html")]
-    assert len(found) > 1
-    return found
-
-
-PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 ALL_IMAGES_SHOWN = "return [...document.images].every(i => i.complete && i.naturalWidth > 0)"
 FORMULAS = """
 const rectangles = (list) => [...list].map((e) => e.getBoundingClientRect());
@@ -264,55 +201,3 @@ def test_tables_name_what_they_show(book):
             assert not re.fullmatch(r"[a-z]\w*_\w*(\.\w+)*|fraction|ratio", text), f"{page.name}: {text}"
             cells += 1
     assert cells > 10
-
-
-@pytest.fixture(scope="module")
-def printed(book, tmp_path_factory):
-    """The book's PDF, and the page that it was printed from."""
-    copy = tmp_path_factory.mktemp("printed") / "html"
-    shutil.copytree(book, copy)
-    paper.print_book(copy, paper.browser())
-    (copy / paper.JOINED).write_text(paper.joined(copy), encoding="utf-8")
-    return copy / paper.NAME, copy / paper.JOINED
-
-
-def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
-    path, joined = printed
-    texts = [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path)]
-    text = re.sub(r"\s", "", "".join(texts)).replace("\ufffe", "-")  # so a hyphen at the end of a line comes out
-    for chapter in (page for page in pages(book) if page.stem[:2].isdigit()):
-        notebook = nbformat.read(book.parent / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
-        lines = (line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines())
-        for line in sorted(lines, key=len)[-3:]:
-            assert re.sub(r"\s", "", line) in text, f"{chapter.stem}: {line}"
-    assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
-    pdf = pypdf.PdfReader(path)
-    shown = [of for page in pdf.pages for of in page["/Resources"].get("/XObject", {}).values()]
-    images = set(re.findall(r'<img [^>]*src="([^"]*)"', joined.read_text(encoding="utf-8")))
-    assert sum(of.get_object()["/Subtype"] == "/Image" for of in shown) >= len(images) >= 1
-    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
-    assert len(titles) == len([page for page in pages(book) if page.stem != "live"])
-    links = [note.get_object().get("/A", {}) for page in pdf.pages for note in page.get("/Annots", [])]
-    assert links and not [link for link in links if str(link.get("/URI", "http")).startswith("file")]
-
-
-def test_on_paper_nothing_is_wider_than_the_page(printed, browser):
-    _, joined = printed
-    wide = "return [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > 681)" \
-           ".map(e => e.outerHTML.slice(0, 200))"  # fmt: skip
-    visit(browser, joined)
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    # 180 mm between the margins, in pixels of 1/96 inch
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PAPER)
-    try:
-        assert browser.execute_script(wide) == []
-    finally:
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-
-
-def test_where_no_browser_is_installed_it_is_said_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(paper.shutil, "which", lambda name: None)
-    monkeypatch.setattr(paper, "ELSEWHERE", ())
-    with pytest.raises(ReportError, match=r"printed by Chromium or Chrome.*apt install chromium.*book --pdf"):
-        paper.browser()

@@ -1,0 +1,68 @@
+"""The book as a PDF, printed by headless Chromium, of stub notebooks and of the course: see `books`."""
+
+import re
+import shutil
+
+import nbformat
+import pypdf
+import pypdfium2
+import pytest
+from books import pages
+from chromium import visit
+
+from mnist_ae_utils.report import paper
+from mnist_ae_utils.report.folder import ReportError
+
+PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+
+
+@pytest.fixture(scope="module")
+def printed(book, tmp_path_factory):
+    """The book's PDF, and the page that it was printed from."""
+    copy = tmp_path_factory.mktemp("printed") / "html"
+    shutil.copytree(book, copy)
+    paper.print_book(copy, paper.browser())
+    (copy / paper.JOINED).write_text(paper.joined(copy), encoding="utf-8")
+    return copy / paper.NAME, copy / paper.JOINED
+
+
+def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
+    path, joined = printed
+    texts = [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path)]
+    text = re.sub(r"\s", "", "".join(texts)).replace("\ufffe", "-")  # so a hyphen at the end of a line comes out
+    for chapter in (page for page in pages(book) if page.stem[:2].isdigit()):
+        notebook = nbformat.read(book.parent / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
+        lines = (line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines())
+        for line in sorted(lines, key=len)[-3:]:
+            assert re.sub(r"\s", "", line) in text, f"{chapter.stem}: {line}"
+    assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
+    pdf = pypdf.PdfReader(path)
+    shown = [of for page in pdf.pages for of in page["/Resources"].get("/XObject", {}).values()]
+    images = set(re.findall(r'<img [^>]*src="([^"]*)"', joined.read_text(encoding="utf-8")))
+    assert sum(of.get_object()["/Subtype"] == "/Image" for of in shown) >= len(images) >= 1
+    titles = [entry.title for entry in pdf.outline if not isinstance(entry, list)]
+    assert len(titles) == len([page for page in pages(book) if page.stem != "live"])
+    links = [note.get_object().get("/A", {}) for page in pdf.pages for note in page.get("/Annots", [])]
+    assert links and not [link for link in links if str(link.get("/URI", "http")).startswith("file")]
+
+
+def test_on_paper_nothing_is_wider_than_the_page(printed, browser):
+    _, joined = printed
+    wide = "return [...document.querySelectorAll('article *')].filter(e => e.getBoundingClientRect().right > 681)" \
+           ".map(e => e.outerHTML.slice(0, 200))"  # fmt: skip
+    visit(browser, joined)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    # 180 mm between the margins, in pixels of 1/96 inch
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PAPER)
+    try:
+        assert browser.execute_script(wide) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_where_no_browser_is_installed_it_is_said_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(paper.shutil, "which", lambda name: None)
+    monkeypatch.setattr(paper, "ELSEWHERE", ())
+    with pytest.raises(ReportError, match=r"printed by Chromium or Chrome.*apt install chromium.*book --pdf"):
+        paper.browser()
