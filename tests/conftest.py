@@ -70,17 +70,13 @@ def smoke_report(tmp_path_factory):
     return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
-def waits_for_smoke(item):
-    return {"smoke_report", "book"} & set(item.fixturenames)
+def pytest_configure():
+    """The first worker, which makes the smoke report that many tests wait for, goes before the others on the cores."""
+    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" and hasattr(os, "nice"):
+        os.nice(10)
 
 
 def pytest_collection_modifyitems(items):
     """Put files in order: that whose worker makes the smoke report, those that need none, those that wait for it."""
-    waiting = {item.path for item in items if waits_for_smoke(item)}
+    waiting = {item.path for item in items if {"smoke_report", "book"} & set(item.fixturenames)}
     items.sort(key=lambda item: 0 if item.path.stem == "test_site" else 1 + (item.path in waiting))
-
-
-def pytest_runtest_setup(item):
-    """Whoever does not make the smoke report, which half of the tests wait for, lets it go before on the cores."""
-    if "PYTEST_XDIST_WORKER" in os.environ and not waits_for_smoke(item) and hasattr(os, "nice"):
-        os.nice(max(0, 10 - os.nice(0)))
