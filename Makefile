@@ -32,7 +32,7 @@ check: install ## whether the committed report's notebooks, results, figures and
 
 test: install ## check the style and run every test
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m pytest --numprocesses $$($(PYTHON) -c 'import os; print(os.cpu_count() + 1)') --dist loadfile --no-loadscope-reorder
+	$(PYTHON) -m pytest --numprocesses $$($(PYTHON) -c 'import os; print(os.cpu_count() + 1)') --dist worksteal
 
 faults: install ## break smoke reports on purpose, at random, and compare what becomes of them
 	$(PYTHON) tests/faults.py

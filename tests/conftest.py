@@ -77,6 +77,5 @@ def pytest_configure():
 
 
 def pytest_collection_modifyitems(items):
-    """Put files in order: that whose worker makes the smoke report, those that need none, those that wait for it."""
-    waiting = {item.path for item in items if {"smoke_report", "book"} & set(item.fixturenames)}
-    items.sort(key=lambda item: 0 if item.path.stem == "test_site" else 1 + (item.path in waiting))
+    """What needs the smoke report comes first: one worker makes it while the others run everything else."""
+    items.sort(key=lambda item: not ("smoke_report" in item.fixturenames or "[smoke" in item.nodeid))
