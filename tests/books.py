@@ -5,6 +5,7 @@ That of stub notebooks has what the course may not have now, such as a failed no
 
 import pytest
 from nbformat.v4 import new_markdown_cell
+from once import made_once
 from stub_notebooks import SETTING, contrast, entry, without_imports, write_notebook
 
 from mnist_ae_utils.report import kernel, run
@@ -41,18 +42,21 @@ def book(request, tmp_path_factory):
     """Folder of a book that is ready to read: of stub notebooks, one of them failing, and of the course's own."""
     if request.param == "smoke":
         return request.getfixturevalue("smoke_report") / "html"
-    folder, out = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("report with a space")
+    return made_once(tmp_path_factory, "of stub notebooks", of_stubs) / "report" / "html"
+
+
+def of_stubs(folder):
+    source = folder / "notebooks"
     entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), contrast()]
-    write_notebook(folder, "01_stub", CELLS, entries=entries)
-    write_notebook(folder, "02_fails", ["raise ValueError('as it must')"])
-    (folder / "REFERENCES.md").write_text("# References\n\n## H\n\nHinton, G. (2006).\n")
-    (folder / "GLOSSARY.md").write_text("# Glossary\n\n## Code\n\nSee [chapter 1](01_stub.ipynb#maps).\n")
+    write_notebook(source, "01_stub", CELLS, entries=entries)
+    write_notebook(source, "02_fails", ["raise ValueError('as it must')"])
+    (source / "REFERENCES.md").write_text("# References\n\n## H\n\nHinton, G. (2006).\n")
+    (source / "GLOSSARY.md").write_text("# Glossary\n\n## Code\n\nSee [chapter 1](01_stub.ipynb#maps).\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "prepare", lambda *arguments: SETTING)
         patch.setattr(kernel, "START", without_imports(kernel.START))
         patch.setenv("LC_ALL", "xx_YY.UTF-8")  # a locale that is not installed, as in many a container
-        run.report(out=out, source=folder)
-    return out / "html"
+        run.report(out=folder / "report", source=source)
 
 
 def pages(book):

@@ -1,16 +1,14 @@
 """What several test files share."""
 
 import importlib.util
-import json
 import os
 import subprocess
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 from chromium import browser  # noqa: F401  (a fixture)
-from filelock import FileLock
+from once import made_once
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other
 
@@ -34,27 +32,6 @@ def installer(root):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def made_once(tmp_path_factory, name, make):
-    """A folder that `make(folder)` fills, and whether it could is said: once for all workers, by the first to ask."""
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent  # of the session, in which every worker has a folder of its own
-    folder, outcome = shared / name, shared / f"{name}.json"
-    with FileLock(shared / f"{name}.lock"):
-        if not outcome.exists():
-            outcome.write_text(json.dumps("it took too long"))  # said to all, not tried again by each
-            folder.mkdir()
-            try:
-                make(folder)
-                said = ""
-            except Exception:
-                said = traceback.format_exc()
-            outcome.write_text(json.dumps(said))
-    said = json.loads(outcome.read_text())
-    assert not said, said
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import wheels
-from conftest import ONE_CORE, installer, made_once
+from conftest import ONE_CORE, installer
+from once import made_once
 from stub_notebooks import SETTING, execute_at_once, write_notebook
 
 from mnist_ae_utils import data

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from chromium import console_errors, visit
+from conftest import ROOT
 from selenium.common.exceptions import (
     ElementNotInteractableException,
     NoSuchElementException,
@@ -128,20 +129,21 @@ def test_the_browser_computes_what_torch_does(name, blank, digits):
         assert torch.allclose(torch.tensor([a["error"] for a in answers]), errors, rtol=0.02)
 
 
-def test_a_report_s_networks_give_a_hundred_digits_the_class_that_torch_gives(smoke_report, blank, digits):
-    networks = smoke_report / "models"
-    for name in ("hybrid", "end_to_end", "end_to_end_distorted", "student_0"):
-        model = models.load(name, networks)
-        answers = in_browser(blank, model, digits.images, draws=name not in live_page.UNTRAINED_DECODER)
-        found, expected = (
-            torch.tensor([a["probabilities"] for a in answers]),
-            metrics.class_probabilities(model, [digits.images]),
-        )
-        assert torch.allclose(found, expected, atol=0.01), name
-        two = expected.topk(2, dim=1).values
-        clear = two[:, 0] - two[:, 1] > 0.01  # trained for seconds, a network may hold two classes for equal
-        assert (found.argmax(1) == expected.argmax(1))[clear].all() and clear.sum() >= 80, name
-        assert all(("drawn" in answer) == (name == "hybrid") for answer in answers)
+@pytest.mark.parametrize("name", live_page._names(ROOT / "reports").values())
+def test_the_committed_networks_say_and_draw_of_a_hundred_digits_what_torch_does(name, blank, digits):
+    model = models.load(name, ROOT / "reports" / "models")
+    draws = name not in live_page.UNTRAINED_DECODER and hasattr(model, "decoder")
+    answers = in_browser(blank, model, digits.images, draws=draws)
+    if name not in (*live_page.MAPS, live_page.SLIDERS):
+        found = torch.tensor([a["probabilities"] for a in answers])
+        expected = metrics.class_probabilities(model, [digits.images])
+        assert torch.allclose(found, expected, atol=0.01)
+        assert (found.argmax(1) == expected.argmax(1)).all()
+    if draws:
+        with torch.inference_mode():
+            drawn = model.decoder(model.encoder(digits.images)).flatten(1)
+        assert torch.allclose(torch.tensor([a["drawn"] for a in answers]), drawn, atol=0.01)
+    assert all(("drawn" in answer) == draws for answer in answers)
 
 
 NOT_KNOWN = [nn.Softmax(1), nn.MaxPool2d(3), nn.Conv2d(1, 2, 3, dilation=2), models.Standardize(3)]

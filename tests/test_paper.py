@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pypdf
@@ -9,6 +10,7 @@ import pypdfium2
 import pytest
 from books import pages
 from chromium import visit
+from once import made_once
 
 from mnist_ae_utils.report import paper
 from mnist_ae_utils.report.folder import ReportError
@@ -19,10 +21,13 @@ PAPER = {"width": 681, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
 @pytest.fixture(scope="module")
 def printed(book, tmp_path_factory):
     """The book's PDF, and the page that it was printed from."""
-    copy = tmp_path_factory.mktemp("printed") / "html"
-    shutil.copytree(book, copy)
-    paper.print_book(copy, paper.browser())
-    (copy / paper.JOINED).write_text(paper.joined(copy), encoding="utf-8")
+
+    def make(folder):
+        copy = Path(shutil.copytree(book, folder / "html"))
+        paper.print_book(copy, paper.browser())
+        (copy / paper.JOINED).write_text(paper.joined(copy), encoding="utf-8")
+
+    copy = made_once(tmp_path_factory, f"printed {book.parent.name}", make) / "html"
     return copy / paper.NAME, copy / paper.JOINED
 
 

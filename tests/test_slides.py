@@ -4,11 +4,13 @@ import base64
 import json
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
 from chromium import console_errors, requested, visit
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from once import made_once
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from stub_notebooks import SETTING
@@ -62,11 +64,12 @@ def shown(browser):
 @pytest.fixture(scope="module")
 def lectures(smoke_report, tmp_path_factory):
     """The folder of the slides of the smoke report."""
-    out = tmp_path_factory.mktemp("with a space") / "smoke"
-    shutil.copytree(smoke_report, out, ignore=shutil.ignore_patterns("html"))
-    first = run.rendered(out, slides.render)
-    assert first == out / "slides" / "index.html" and check.problems(out) == []
-    return first.parent
+
+    def make(folder):
+        out = Path(shutil.copytree(smoke_report, folder / "smoke", ignore=shutil.ignore_patterns("html")))
+        assert run.rendered(out, slides.render) == out / "slides" / "index.html" and check.problems(out) == []
+
+    return made_once(tmp_path_factory, "with slides", make) / "smoke" / "slides"
 
 
 @pytest.fixture()

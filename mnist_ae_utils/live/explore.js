@@ -40,7 +40,8 @@ function slider(label, { min, max, step, value }, changed) {
 
 // A map of codes. `points` are [x, y] for each image, `labels` their classes. What lies at a place is told by `moved`,
 // called with the place in the points' units and the index of the nearest image; `chosen`, if given, with the latter at
-// a click or Enter. The pointer moves the cross, or the arrow keys do, or the element's method `go(point)`.
+// a click or Enter. The pointer moves the cross, or the arrow keys do, or the element's method `go(point)`; its method
+// `mark(indices)` puts rings around images.
 function codeMap(points, labels, label, moved, chosen) {
   const side = 640, margin = 16, marks = element("canvas", { width: side, height: side });
   const cross = element("canvas", { width: side, height: side, tabindex: 0, role: "application", "aria-label": label });
@@ -67,20 +68,24 @@ function codeMap(points, labels, label, moved, chosen) {
     context.fillText(labels[i], x, y);
   });
 
-  let at = [side / 2, side / 2];
+  let at = [side / 2, side / 2], marked = [];
   const draw = cross.getContext("2d");
+  function rings() {
+    draw.clearRect(0, 0, side, side);
+    for (const [[x, y], inner] of [...marked.map((i) => [places[i], "#d95f02"]), [at, "#000000"]]) {
+      for (const [width, color] of [[5, "#ffffff"], [2, inner]]) {
+        Object.assign(draw, { lineWidth: width, strokeStyle: color });
+        draw.beginPath();
+        draw.arc(x, y, 14, 0, 2 * Math.PI);
+        draw.stroke();
+      }
+    }
+  }
   function move(x, y) {
     at = [x, y].map((place) => Math.min(side, Math.max(0, place)));
     const distance = ([a, b]) => (a - at[0]) ** 2 + (b - at[1]) ** 2;
     const nearest = places.reduce((best, place, i) => (distance(place) < distance(places[best]) ? i : best), 0);
-    draw.clearRect(0, 0, side, side);
-    for (const [width, color] of [[5, "#ffffff"], [2, "#000000"]]) {
-      draw.lineWidth = width;
-      draw.strokeStyle = color;
-      draw.beginPath();
-      draw.arc(at[0], at[1], 14, 0, 2 * Math.PI);
-      draw.stroke();
-    }
+    rings();
     moved([fromCanvas(at[0], 0), fromCanvas(at[1], 1)], nearest);
     return nearest;
   }
@@ -105,6 +110,7 @@ function codeMap(points, labels, label, moved, chosen) {
   move(...at);
   const made = element("div", { class: "map" }, marks, cross);
   made.go = (point) => move(toCanvas(point[0], 0), toCanvas(point[1], 1));
+  made.mark = (indices) => ((marked = indices), rings());
   return made;
 }
 
@@ -123,7 +129,7 @@ function codeSliders(decode, order, names, shown) {
       redraw();
     }) });
   }
-  const made = element("div", { class: "beside" }, drawn, element("div", { class: "sliders" }, ...rows.map((one) => one.row)));
+  const made = element("div", { class: "beside" }, element("div", { class: "seen" }, drawn), element("div", { class: "sliders" }, ...rows.map((one) => one.row)));
   made.start = (from) => {
     code = Array.from(from);
     for (const { dimension, input, say } of rows) {
@@ -160,6 +166,7 @@ function explorer({ network, weights, points, codes, labels, images, names, titl
   function chosen(nearest) {
     picked.push(nearest);
     if (picked.length > 2) picked.splice(0, picked.length - 1);
+    map.mark([...picked]);
     const ends = picked.map((i) => codes[i]), parts = picked.length === 2 ? [0, 1, 2, 3, 4, 5, 6, 7, 8].map((k) => k / 8) : [0];
     path.replaceChildren(...parts.map((part) => {
       const code = ends[0].map((from, d) => from + part * ((ends[1] ?? ends[0])[d] - from));
