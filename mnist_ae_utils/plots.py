@@ -341,8 +341,9 @@ def confusion(labels, predictions, class_names, title=None):
     counts = confusion_matrix(labels, predictions, labels=range(len(class_names)))
     errors = np.where(np.eye(len(counts), dtype=bool), 0, counts)
     _, ax = plt.subplots(figsize=(6, 5.2), layout="constrained")
+    scale = {"label": "test images, errors only"}
     sns.heatmap(errors, mask=errors == 0, annot=True, fmt="d", cmap="rocket_r", ax=ax, square=True,
-                xticklabels=class_names, yticklabels=class_names, cbar_kws={"label": "test images"})  # fmt: skip
+                xticklabels=class_names, yticklabels=class_names, cbar_kws=scale)  # fmt: skip
     return _finish(ax, legend=False, xlabel="predicted", ylabel="true", title=title)
 
 
@@ -387,11 +388,12 @@ def paired_differences(differences, xlabel, title=None):
 
 
 def results_table(of):
-    """What a chapter recorded, as a table: in words, with unit, interval, seeds and what was published."""
+    """What a chapter recorded, as a table: in words, with unit, interval, what that covers, and what was published."""
     return _wide_table({
         "what was measured": results.name(entry["id"]), "images": entry["split"].replace("train", "training"),
         "labels": _labels_text(entry), "mean (95% interval)": results.mean_text(entry), "unit": results.unit(entry),
-        "seeds": len(entry["per_seed"]), "published": _published(entry),
+        "interval over": results.seeds_text(entry) + " and images" * (entry.get("covers") == "seeds and images"),
+        "published": _published(entry),
     } for entry in of.entries if "claim" not in entry)  # fmt: skip
 
 
@@ -409,21 +411,21 @@ def _published(entry):
 def contrast_table(of):
     """The contrasts of a chapter: mean and interval, p, which claim one decides; beside those of the committed report.
 
-    Those that decide a claim come first. p is that of a t test that the mean is the rule's threshold, one contrast
-    alone. The committed report is that of the full profile, if it was made on the same data; its column is left out
-    where it is what runs.
+    They stand in the order of the rules, where a claim may go on with that before it. p is that of a t test that the
+    mean is the rule's threshold, one contrast alone. The committed report is that of the full profile, if it was made
+    on the same data; its column is left out where it is what runs.
     """
     committed, rows, shown = results.committed(of), [], None
-    for entry in sorted(of.entries, key=lambda entry: "primary" not in entry):
-        if "claim" not in entry or entry["unit"] == "verdict":
-            continue
+    place = {rule["id"]: at for at, rule in enumerate(of.rules)}
+    contrasts = [entry for entry in of.entries if "claim" in entry and entry["unit"] != "verdict"]
+    for entry in sorted(contrasts, key=lambda entry: (place[entry["id"]], entry["n_labels"] or 0)):
         asked = entry["claim"], entry["rule"]
         what, difference = asked if asked != shown else ("", "")  # said once for several numbers of labels
         shown = asked
         row = {
             "what is asked": what, "difference": difference, "labels": _labels_text(entry),
             "mean (95% interval)": results.difference_text(entry),
-            "p": f"{results.p_value(entry['per_seed'], entry['above']):.2g}" if entry["ci"] else "",
+            "p": results.p_text(results.p_value(entry["per_seed"], entry["above"])) if entry["ci"] else "",
             "decides": f'<a href="{VERDICTS}">claim {entry["primary"]}</a>' if "primary" in entry else "",
         }  # fmt: skip
         if committed:
@@ -453,8 +455,9 @@ def verdict_table(reports):
 
 
 def _wide_table(rows):
-    """A table whose texts do not touch those of the next column."""
-    return pd.DataFrame(rows).style.hide(axis="index").set_properties(**{"padding-right": "1em"})
+    """A table whose texts do not touch those of the next column, without columns in which nothing stands."""
+    table = pd.DataFrame(rows)
+    return table.loc[:, (table != "").any()].style.hide(axis="index").set_properties(**{"padding-right": "1em"})
 
 
 def _judged(contrasts, id, labels):
@@ -482,7 +485,7 @@ def headline_table(reports):
         for entry in (entry for entry in entries if entry["split"] == "test" and "claim" not in entry):
             n = entry["n_labels"]
             key = entry["id"], "" if not n else "all" if n == most else f"{n:,}"
-            cells[key, name] = results.mean_text(entry, clip=True)
+            cells[key, name] = results.mean_text(entry)
             if entry.get("shown") == "results":
                 titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": results.unit(entry)})
     return _wide_table(row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items())

@@ -27,11 +27,12 @@ _PARTS = {
     "conv_no_bn_ae": "convolutional AE without batch norm", "dense_matched_ae": "dense AE of equal size",
     "m1m2": "M1+M2, head start", "m1m2_random_start": "M1+M2, random start", "real": "real images",
     "few_labels_pixels": "few labels, pixels instead of codes", "anomaly": "class left out",
-    "foreign": "images of no class", "rejection": "answers held back", "seen": "class seen",
+    "foreign": "foreign images", "rejection": "answers held back", "seen": "class seen",
     "knn_accuracy": "accuracy of nearest neighbors", "linear_probe_accuracy": "accuracy of a linear probe",
     "kmeans_accuracy": "accuracy of k-means", "kmeans_nmi": "NMI of k-means and classes",
     "skill_lost": "share of skill lost", "running": "running averages", "recomputed": "recomputed statistics",
     "active_units": "active dimensions", "kl": "KL divergence", "nll": "negative log-likelihood",
+    "seconds": "time, one after the other",
 }  # fmt: skip
 _WORDS = {
     "ae": "AE", "vae": "VAE", "pca": "PCA", "mlp": "MLP", "cnn": "CNN", "umap": "UMAP", "elbo": "ELBO", "m1": "M1",
@@ -39,6 +40,7 @@ _WORDS = {
     "frechet": "Frechet", "uci": "UCI", "conv": "convolutional", "no": "without", "bn": "batch norm",
     "lr": "at learning rate", "matched": "of equal size",
 }  # fmt: skip
+_POSSIBLE = {r"accuracy$|auroc|failure_rate$": (0, 1), r"error$|aurc": (0, math.inf)}  # the ends of a score, by its id
 _NO_UNITS = ("ratio", "factor", "learning rate", "weight_decay", "dropout", "noise")  # plain numbers
 
 
@@ -223,18 +225,22 @@ def unit(entry):
     return "%" if entry["unit"] == "fraction" else "" if entry["unit"] in _NO_UNITS else entry["unit"]
 
 
-def mean_text(entry, clip=False):
+def mean_text(entry):
     """An entry's mean with its interval in that unit, such as "98.21 (98.10 to 98.32)"; "diverged" without a mean.
 
-    Student's interval of a few seeds may leave what is possible: `clip` cuts that of a fraction to 0 to 100.
+    Student's interval of a few seeds may leave what is possible: that of a score is cut there.
     """
     if entry["value"] is None:
         return "diverged"
-    numbers = np.array([entry["value"], *(entry["ci"] or ())])
-    if entry["unit"] == "fraction":
-        numbers = 100 * (numbers.clip(0, 1) if clip else numbers)
-    mean, *ends = map(number_text, numbers)
+    least, most = next((ends for kind, ends in _POSSIBLE.items() if re.search(kind, entry["id"])), (-np.inf, np.inf))
+    numbers = [entry["value"], *np.clip(entry["ci"] or [], least, most)]
+    mean, *ends = (number_text(100 * number if entry["unit"] == "fraction" else number) for number in numbers)
     return f"{mean} ({' to '.join(ends)})" if ends else mean
+
+
+def p_text(p):
+    """A p-value with two digits, such as "0.013", or "below 0.001"."""
+    return "below 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def number_text(number):

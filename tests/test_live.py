@@ -246,7 +246,7 @@ def test_the_page_answers_at_once_and_is_light(opened, page):
 
 def test_a_digit_from_the_tray_gets_torch_s_answers(opened, smoke_report):
     test = data.load("mnist-5000").test
-    shown = test.images[:: max(1, len(test) // 500)]  # as `part_of_test` takes them for the smoke profile
+    shown = test.images[:: max(1, len(test) // 250)]  # as `part_of_test` takes them for the smoke profile
     for button in part(opened, "draw", "button.tray")[-3:]:
         opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
@@ -359,7 +359,7 @@ def test_the_oracle_s_answers_buy_the_accuracy_that_they_are_worth(browser, page
     visit(browser, changed(page, tmp_path, ten_classes))
     WebDriverWait(browser, 20).until(lambda b: b.execute_script(READY))
     test = data.load("mnist-5000").test
-    test = data.Split(test.images[:: len(test) // 500], test.labels[:: len(test) // 500])
+    test = data.Split(test.images[:: len(test) // 250], test.labels[:: len(test) // 250])
     says = metrics.predict(models.load(live_page._students(smoke_report)[0], smoke_report / "models"), test.images)
     result, selects = part(browser, "oracle", ".result")[0], part(browser, "oracle", "select")
     assert "No answer yet" in result.text

@@ -130,18 +130,19 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
     store.add("basic_ae.knn_accuracy", [0.971, 0.972], "fraction", split="train")
     store.add("sgd_0.1.steps", [2.0], "ratio", split="validation")
     (diverged, accuracy, ratio), columns = rows(plots.results_table(store)), rows(plots.results_table(store), "th")[0]
-    assert columns == ["what was measured", "images", "labels", "mean (95% interval)", "unit", "seeds", "published"]
-    assert diverged == ["a", "test", "100", "diverged", "%", "3", "97.70, Burda et al. 2015, table 1"]
+    assert columns[:4] == ["what was measured", "images", "labels", "mean (95% interval)"]
+    assert columns[4:] == ["unit", "interval over", "published"]
+    assert diverged == ["a", "test", "100", "diverged", "%", "3 seeds", "97.70, Burda et al. 2015, table 1"]
     assert accuracy == [
         "basic AE: accuracy of nearest neighbors",
         "training",
         "",
         "97.15 (96.51 to 97.79)",
         "%",
-        "2",
+        "2 seeds",
         "",
     ]
-    assert ratio == ["sgd 0.1: steps", "validation", "", "2.00", "", "1", ""]
+    assert ratio == ["sgd 0.1: steps", "validation", "", "2.00", "", "1 seed", ""]
     assert 'href="REFERENCES.md#b">Burda et al. 2015</a>, table 1' in plots.results_table(store).to_html()
     store.compare("b", [0.02, 0.021, 0.019], n_labels=700)
     first, second = rows(plots.contrast_table(store))
@@ -158,14 +159,32 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
     assert "committed" not in plots.contrast_table(full).to_html()
 
 
-def test_contrasts_that_decide_a_claim_come_first(tmp_path, monkeypatch):
-    rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": ["all"]}
-    monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule, rule | {"id": "c", "primary": "a", "seeds": 3}])
+def test_contrasts_stand_in_the_order_of_the_rules_and_empty_columns_are_left_out(tmp_path, monkeypatch):
+    rule = {"id": "b", "claim": "A claim.", "contrast": "a minus b", "unit": "fraction", "n_labels": [100, 600]}
+    following = rule | {"id": "c", "claim": "... and more", "primary": "a", "seeds": 3}
+    monkeypatch.setitem(results.RULES["contrasts"], "01_x", [rule, following])
     monkeypatch.setattr(results.data, "PROJECT_ROOT", tmp_path)
     store = results.Results("01_x", {"dataset": "mnist", "profile": "quick"}, tmp_path)
-    for id in ("b", "c"):
-        store.compare(id, [0.01, 0.011, 0.009], n_labels=600)
-    assert [row[-1] for row in rows(plots.contrast_table(store))] == ["claim a", ""]
+    for n_labels, id in itertools.product((600, 100), "cb"):
+        store.compare(id, [0.01, 0.0101, 0.0099], n_labels=n_labels)
+    found = rows(plots.contrast_table(store))
+    assert [(row[0], row[2], row[4], row[5]) for row in found] == [
+        ("A claim.", "100", "below 0.001", ""), ("", "600", "below 0.001", ""),
+        ("... and more", "100", "below 0.001", "claim a"), ("", "600", "below 0.001", "claim a"),
+    ]  # fmt: skip
+    store.entries = [entry for entry in store.entries if entry["id"] == "b"]
+    assert rows(plots.contrast_table(store), "th")[0][-1] == "p", "none decides a claim"
+
+
+@pytest.mark.parametrize("id, unit, per_seed, shown", [
+    ("joint.accuracy", "fraction", [0.2, 0.99], "59.50 (0.00 to 100.00)"),
+    ("foreign.softmax.auroc.blank", "fraction", [0.9, 0.99], "94.50 (37.32 to 100.00)"),
+    ("weight_decay.reconstruction_error", "squared error per image", [1.0, 90.0], "45.50 (0.00 to 610.93)"),
+    ("classifies_better_by", "fraction", [-0.01, 0.03], "1.00 (-24.41 to 26.41)"),
+])  # fmt: skip
+def test_an_interval_ends_where_a_score_does(id, unit, per_seed, shown, tmp_path):
+    store = results.Results("01_x", {"dataset": "mnist", "profile": "quick"}, tmp_path)
+    assert results.mean_text(store.add(id, per_seed, unit)) == shown
 
 
 def test_effects_have_a_row_each_on_its_own_scale_also_where_a_run_diverged():

@@ -206,14 +206,13 @@ def test_what_is_too_much_for_a_slide_is_made_to_fit(made, smoke_report, browser
 
 def test_metadata_say_where_a_cell_goes(made, browser):
     parameters = new_code_cell("injected = 1", metadata={"tags": ["injected-parameters"]})
-    bar = printed("100%|████| 2/2 runs [00:00]\nthe outcome\n")
     page = made(
         _01_a=[
             cell("# The title\n\nA question, [later](02_b.ipynb#x) or [there](03_c.ipynb), $x^2$"),
             cell("In a step.", "fragment"), cell("For the speaker.", "notes"), cell("Left out.", "skip"),
             new_markdown_cell("Without a word."), parameters,
             cell("## Section"), cell("### Below", "subslide"), cell("*Predict:* what?", "subslide"),
-            cell("shown = 1", "slide", bar, printed("a warning", "stderr")),
+            cell("shown = 1", "slide", printed("  the outcome\n"), printed("a warning", "stderr")),
             cell("hidden = 1", "-", printed("only this"), show="output"),
             cell("plots.x()", "slide", table(1)),
             cell("silent = 1", "slide", printed("not this"), show="code"),
@@ -226,7 +225,7 @@ def test_metadata_say_where_a_cell_goes(made, browser):
     opened(browser, page / "01_a.html")
     texts = [" ".join(text.split()) for text in shown(browser)]
     everything = " ".join(texts)
-    for absent in ("speaker", "Left out", "Without a word", "injected", "a warning", "100%", "hidden", "not this"):
+    for absent in ("speaker", "Left out", "Without a word", "injected", "a warning", "hidden", "not this"):
         assert absent not in everything, absent
     assert [len(s) for s in browser.execute_script(
         "return Reveal.getHorizontalSlides().map(s => [...s.querySelectorAll('section')].map(() => 1))")

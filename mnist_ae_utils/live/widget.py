@@ -50,7 +50,7 @@ def explore(autoencoder, data):
     network, codes = export.network(autoencoder.eval(), weights), metrics.encode(autoencoder, some.images).cpu()
     points = np.asarray(codes) if codes.shape[1] == 2 else metrics.umap_embedding(codes.numpy(), 0)
     order = codes.var(0).argsort(descending=True).tolist()
-    still = _still(autoencoder, codes, points, some.labels.cpu(), order)
+    still = _still(autoencoder, codes, points, some.labels.cpu(), data.class_names, order)
     if not machine.is_watched():
         image, metadata = still
         return Image(image, **metadata)
@@ -62,16 +62,20 @@ def explore(autoencoder, data):
     }, still)  # fmt: skip
 
 
-def _still(autoencoder, codes, points, labels, order):
+def _still(autoencoder, codes, points, labels, class_names, order):
     """The map, beside what the decoder draws at the places of two numbers, or along the busiest: a `figures.png`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
     left.scatter(*points.T, c=[plots.DIGIT_COLORS[label] for label in labels], s=8, lw=0)
-    left.set(title="codes of test images, by class", xticks=[], yticks=[])
+    for name, color in zip(class_names, plots.DIGIT_COLORS, strict=True):
+        left.plot([], [], "o", color=color, label=name)
+    figure.legend(title="class", loc="outside left center")
     steps = torch.linspace(-2, 2, N_STEPS) * codes.std(0)[:, None] + codes.mean(0)[:, None]  # (latent_dim, N_STEPS)
     if codes.shape[1] == 2:
+        left.set(title="codes of test images", xlabel="first number", ylabel="second number")
         walks = torch.cartesian_prod(steps[1].flip(0), steps[0]).flip(1)
         right.set(title="what the decoder draws there", xlabel="first number", ylabel="second number")
     else:
+        left.set(title="codes of test images, laid flat by UMAP", xticks=[], yticks=[])
         walks = torch.cat([codes[:1].repeat(N_STEPS, 1).index_copy(1, torch.tensor([i]), steps[i][:, None])
                            for i in order[:N_STEPS]])  # fmt: skip
         right.set(title="one image, one number changed in each row", xlabel="from -2 to 2 deviations")
@@ -79,7 +83,11 @@ def _still(autoencoder, codes, points, labels, order):
     tiles = metrics.in_batches(autoencoder.decoder, walks.to(device)).cpu().view(-1, N_STEPS, 28, 28)
     right.imshow(tiles.transpose(1, 2).reshape(-1, 28 * N_STEPS), cmap="gray_r")
     right.set(xticks=[], yticks=[])
+    if codes.shape[1] > 2:
+        rows = order[:N_STEPS]
+        right.set_yticks(28 * np.arange(len(rows)) + 14, [f"number {i + 1}" for i in rows])
     right.grid(False)
+    figure.suptitle("A still picture of what can be explored where the notebook runs", fontsize=10, color="0.35")
     picture = figures.png(figure)
     plt.close(figure)
     return picture

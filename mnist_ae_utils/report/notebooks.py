@@ -92,7 +92,7 @@ def execute(path, target, parameters, out, start_timeout):
             if "injected-parameters" in cell.metadata.get("tags", []):  # not the notebook's own
                 cell.source = scrub(cell.source, names)
             if "outputs" in cell:
-                cell.outputs = scrub(cell.outputs, names)
+                cell.outputs = [output for output in scrub(cell.outputs, names) if output.get("text", "said").strip()]
         notebook.metadata.pop("papermill", None)  # times and paths, which the header has
         nbformat.write(notebook, target)
     elif error is None:
@@ -149,7 +149,7 @@ def _places(work, out):
 
 
 def scrub(value, places):
-    """A copy of outputs, or any text in them, without this machine's paths and without overwritten progress bars.
+    """A copy of outputs, or any text in them, without this machine's paths, and of progress bars those that stopped.
 
     `places` are those of `_places`. Only whole paths are replaced, however their slashes are written.
     """
@@ -160,8 +160,9 @@ def scrub(value, places):
         return [scrub(item, places) for item in value]
     if not isinstance(value, str):
         return value
-    if "\r" in value:  # a progress bar keeps its last state; \r\n stays
+    if "\r" in value:  # a progress bar that stopped keeps its last state, one at its end is over; \r\n stays
         value = "\n".join(line[:-1].rpartition("\r")[2] + line[-1:] for line in value.split("\n")).rstrip("\r")
+        value = re.sub(r"^100%\|.*\n*", "", value, flags=re.MULTILINE)
     # A match begins where a word begins: trying every letter of it takes minutes on a word of 300 kB.
     value = re.sub(r"(?<!\S)\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", value)
     for place, name in places.items():

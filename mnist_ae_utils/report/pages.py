@@ -81,11 +81,16 @@ def short(commit):
     return commit[:9] + "+" * (" " in commit)
 
 
+def seeds(given):
+    """The seeds of a report in words: a number of them, or "1000-1003", or "1000 and up"."""
+    return f"{given[:-1]} and up" if str(given).endswith("-") else str(given)
+
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
-_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, rules, holds)}
+_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, seeds, rules, holds)}
 
 
 def page(results):

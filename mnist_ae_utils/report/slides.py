@@ -31,7 +31,6 @@ HERE = Path(__file__).resolve().parent / "templates"
 FORMATTER = HtmlFormatter(nowrap=True, style="tango")
 PREDICT = "*Predict:*"  # how a cell begins that asks the reader for a guess
 SHORT_CELL = re.compile(r"(<t[dh]\b[^>]*)>([^<]{1,12})<")  # a number, say, which is not to be broken
-PROGRESS = re.compile(r"^.*\d+%\|.*\n?", re.MULTILINE)  # a line that a bar left
 
 
 @dataclass
@@ -59,7 +58,7 @@ def render(out):
         raise ReportError(f"the notebooks of {out} do not say what is on their slides: run `mnist-ae report` again")
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined,
                                    trim_blocks=True, lstrip_blocks=True, autoescape=True)  # fmt: skip
-    templates.filters["short"] = pages.short
+    templates.filters |= {"short": pages.short, "seeds": pages.seeds}
     about = {"header": results["header"], "notice": pages.notice(results)}
     decks = {}
     with folder.rebuilt(out, "slides") as new:
@@ -158,8 +157,8 @@ class Deck:
     def _output(self, output):
         """What a cell left, as a list of HTML, empty if there is nothing to see."""
         if output.output_type == "stream":
-            text = PROGRESS.sub("", output.text).strip()
-            return [f'<pre class="printed">{html.escape(text)}</pre>'] if output.name == "stdout" and text else []
+            text = html.escape(output.text.rstrip().strip("\n"))  # what is aligned by blanks stays so
+            return [f'<pre class="printed">{text}</pre>'] if output.name == "stdout" and text else []
         data = output.get("data", {})
         if "image/png" in data:
             image = re.sub(r"\s", "", data["image/png"])
