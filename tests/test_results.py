@@ -287,12 +287,11 @@ def test_an_id_has_a_name_in_words():
 
 
 def test_a_mean_is_shown_in_percent_or_in_its_unit():
-    entry = {"value": 0.98214, "ci": [0.98, 1.01], "unit": "fraction"}
-    assert results.mean_text(entry) == "98.21 (98.00 to 101.00)" and results.unit(entry) == "%"
-    assert results.mean_text(entry, clip=True) == "98.21 (98.00 to 100.00)"
-    small = {"value": 0.00052, "ci": None, "unit": "fraction"}
+    entry = {"id": "hybrid.accuracy", "value": 0.98214, "ci": [0.98, 1.01], "unit": "fraction"}
+    assert results.mean_text(entry) == "98.21 (98.00 to 100.00)" and results.unit(entry) == "%"
+    small = {"id": "hybrid.gain", "value": 0.00052, "ci": None, "unit": "fraction"}
     assert results.mean_text(small) == "0.052" and results.mean_text(small | {"value": None}) == "diverged"
-    nats = {"value": -86.76, "ci": [-87.0, -86.5], "unit": "nats"}
+    nats = {"id": "vae.elbo", "value": -86.76, "ci": [-87.0, -86.5], "unit": "nats"}
     assert results.mean_text(nats) == "-86.76 (-87.00 to -86.50)" and results.unit(nats) == "nats"
     assert results.unit({"unit": "weight_decay"}) == ""
 
