@@ -447,7 +447,8 @@ def verdict_table(reports):
         for rule, n in asked:
             of = {name: _judged(claims[letter][1], rule["id"], n) for name, claims in judged.items()}
             labels = n if isinstance(n, str) else f"{n:,}"
-            rows.append({"claim": letter, "what is compared": rule["contrast"], "labels": labels} | _side_by_side(of))
+            what = f"{rule['claim']}: {rule['contrast']}"
+            rows.append({"claim": letter, "what is compared": what, "labels": labels} | _side_by_side(of))
         if len(asked) > 1:
             of = {name: (claims[letter][0], "") for name, claims in judged.items()}
             rows.append({"claim": letter, "what is compared": "all of the claim", "labels": ""} | _side_by_side(of))
