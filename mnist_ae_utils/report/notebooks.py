@@ -149,9 +149,10 @@ def _places(work, out):
 
 
 def scrub(value, places):
-    """A copy of outputs, or any text in them, without this machine's paths, and of progress bars those that stopped.
+    """A copy of outputs, or any text in them, without this machine's paths.
 
-    `places` are those of `_places`. Only whole paths are replaced, however their slashes are written.
+    Of a progress bar it keeps the last state, and nothing if that was its end. `places` are those of `_places`. Only
+    whole paths are replaced, however their slashes are written.
     """
     if isinstance(value, dict):
         kept = {key: item if key.startswith("image/") else scrub(item, places) for key, item in value.items()}
@@ -160,9 +161,9 @@ def scrub(value, places):
         return [scrub(item, places) for item in value]
     if not isinstance(value, str):
         return value
-    if "\r" in value:  # a progress bar that stopped keeps its last state, one at its end is over; \r\n stays
+    if "\r" in value:  # a progress bar keeps its last state; \r\n stays
         value = "\n".join(line[:-1].rpartition("\r")[2] + line[-1:] for line in value.split("\n")).rstrip("\r")
-        value = re.sub(r"^100%\|.*\n*", "", value, flags=re.MULTILINE)
+    value = re.sub(r"^100%\|█*\|.*\n*", "", value, flags=re.MULTILINE)  # and none if it came to its end
     # A match begins where a word begins: trying every letter of it takes minutes on a word of 300 kB.
     value = re.sub(r"(?<!\S)\S*[/\\]ipykernel_\d+[/\\]\d+\.py", "<cell>", value)
     for place, name in places.items():
