@@ -14,6 +14,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each wi
 
 from books import book  # noqa: E402, F401  (another, whose file imports torch, which reads that number)
 
+from mnist_ae_utils.chapter import PROFILES  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[1]
 # Runs are made without workers, which start longer than they train here, unless a test is about these: see `workers`.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}
@@ -24,6 +26,13 @@ os.environ |= ONE_CORE
 def workers(monkeypatch):
     """Runs are made by a worker process on each core, as for a reader."""
     monkeypatch.delenv(*ONE_CORE)
+
+
+@pytest.fixture
+def more_images(monkeypatch):
+    """The smoke profile has as many images as it takes to learn something from them."""
+    sizes = dict(train_images=600, validation_images=500, test_images=500, min_steps=20)
+    monkeypatch.setitem(PROFILES, "smoke", PROFILES["smoke"] | sizes)
 
 
 def installer(root):

@@ -20,7 +20,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def chapter(tmp_path):
+def chapter(tmp_path, more_images):
     return chapters.begin("01_x", "smoke", device="cpu", out=tmp_path)
 
 

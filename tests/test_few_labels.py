@@ -174,7 +174,7 @@ def test_the_smoothed_loss_is_a_tenth_of_the_mean_over_all_classes():
 
 
 @pytest.fixture
-def chapter(tmp_path, monkeypatch):
+def chapter(tmp_path, monkeypatch, more_images):
     monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
     return begin("06_x", "smoke", "uci-digits", device="cpu")  # a mixture of so few pixels needs blurred ones
 

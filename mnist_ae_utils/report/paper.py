@@ -8,8 +8,7 @@ import shutil
 import subprocess
 import tempfile
 
-from pypdf import PdfReader, PdfWriter
-from pypdf.generic import Fit
+import pikepdf
 
 from mnist_ae_utils.report.folder import ReportError
 
@@ -59,14 +58,15 @@ def print_book(book, browser):
 
 def _add_outline(pdf, articles):
     """Give a PDF the headings of the pages in it as an outline. (The browser's own joins words where lines broke.)"""
-    reader = PdfReader(pdf)
-    places, writer, above = reader.named_destinations, PdfWriter(clone_from=reader), {}
-    for id, level, title in (heading for article in articles for heading in _headings(article)):
-        place = places[f"/{id}"]
-        page, fit = reader.get_destination_page_number(place), Fit.xyz(top=place.top)
-        of = {"page_number": page, "parent": above.get(level - 1), "fit": fit}
-        above[level] = writer.add_outline_item(title=html.unescape(title), **of)
-    writer.write(pdf)
+    with pikepdf.open(pdf, allow_overwriting_input=True) as document:
+        places, above = document.Root.Dests, {}
+        with document.open_outline() as outline:
+            for id, level, title in (heading for article in articles for heading in _headings(article)):
+                item = pikepdf.OutlineItem(html.unescape(title), places[f"/{id}"])
+                siblings = above[level - 1].children if level - 1 in above else outline.root
+                siblings.append(item)
+                above[level] = item
+        document.save(pdf)
 
 
 def _articles(book):
