@@ -43,8 +43,8 @@ def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
     assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
     outline = [(of.level, of.get_title(), of.get_dest().get_index()) for of in pypdfium2.PdfDocument(path).get_toc()]
     assert sum(level == 0 for level, _, _ in outline) == len([page for page in pages(book) if page.stem != "live"])
-    for _, title, page in outline:
-        assert re.sub(r"\W", "", title) in re.sub(r"\W", "", texts[page]), title
+    for _, title, page in outline:  # or at the end of the page before, if the heading would have been its last line
+        assert re.sub(r"\W|_", "", title) in re.sub(r"\W|_", "", "".join(texts[page : page + 2])), title
     with pikepdf.open(path) as pdf:
         shown = [image for page in pdf.pages for image in page.get_images()]
         links = [note.get("/A", {}) for page in pdf.pages for note in page.get("/Annots", [])]
