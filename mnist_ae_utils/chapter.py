@@ -23,7 +23,7 @@ from mnist_ae_utils import fingerprints, pictures, results, runs, trainings
 PROFILES = {
     "smoke": dict(
         dataset="mnist-5000", seeds=2, sweep_seeds=1, trial_seeds=1, failure_seeds=2,
-        train_images=300, validation_images=250, test_images=250, epochs=2, min_steps=10,
+        train_images=300, validation_images=250, test_images=250, epochs=1, min_steps=5,
         umap_images=200, likelihood_images=20, codes_per_image=50,
         limited_effort=1, overfit_effort=1, strengths=2, extensions=0,
     ), "quick": dict(

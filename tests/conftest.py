@@ -31,7 +31,7 @@ def workers(monkeypatch):
 @pytest.fixture
 def more_images(monkeypatch):
     """The smoke profile has as many images as it takes to learn something from them."""
-    sizes = dict(train_images=600, validation_images=500, test_images=500, min_steps=20)
+    sizes = dict(train_images=600, validation_images=500, test_images=500, epochs=2, min_steps=20)
     monkeypatch.setitem(PROFILES, "smoke", PROFILES["smoke"] | sizes)
 
 
