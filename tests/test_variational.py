@@ -233,7 +233,7 @@ def test_a_labelled_bound_lies_below_the_exact_density():
 
 
 @pytest.fixture
-def chapter(tmp_path, monkeypatch):
+def chapter(tmp_path, monkeypatch, more_images):
     monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
     return begin("05_x", "smoke", device="cpu", out=tmp_path)
 
