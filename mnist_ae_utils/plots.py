@@ -330,10 +330,15 @@ def codes_2d(panels, labels, class_names, title=None):
         points, shown = points if isinstance(points, tuple) else (points, labels)
         ax.scatter(*np.asarray(points).T, c=[DIGIT_COLORS[d] for d in np.asarray(shown)], s=6, alpha=0.6, lw=0)
         ax.set(title=name, xticks=[], yticks=[])
-    for name, color in zip(class_names, DIGIT_COLORS, strict=True):
-        axes.flat[0].plot([], [], "o", color=color, label=name)
-    fig.legend(title="class", loc="outside right center")
+    class_legend(axes.flat[0], class_names, "outside right center")
     return fig
+
+
+def class_legend(ax, class_names, loc):
+    """A legend of the classes' colors, beside the figure that `ax` is part of."""
+    for name, color in zip(class_names, DIGIT_COLORS, strict=True):
+        ax.plot([], [], "o", color=color, label=name)
+    ax.figure.legend(title="class", loc=loc)
 
 
 def confusion(labels, predictions, class_names, title=None):

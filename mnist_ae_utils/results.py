@@ -226,15 +226,17 @@ def unit(entry):
     return "%" if entry["unit"] == "fraction" else "" if entry["unit"] in _NO_UNITS else entry["unit"]
 
 
-def mean_text(entry):
-    """An entry's mean with its interval in that unit, such as "98.21 (98.10 to 98.32)"; "diverged" without a mean.
+def possible_interval(entry):
+    """An entry's interval [low, high], or [] without one; Student's may leave what a score can be, and is cut there."""
+    least, most = next((ends for kind, ends in _POSSIBLE.items() if re.search(kind, entry["id"])), (-np.inf, np.inf))
+    return np.clip(entry["ci"] or [], least, most).tolist()
 
-    Student's interval of a few seeds may leave what is possible: that of a score is cut there.
-    """
+
+def mean_text(entry):
+    """An entry's mean with its interval in that unit, such as "98.21 (98.10 to 98.32)"; "diverged" without a mean."""
     if entry["value"] is None:
         return "diverged"
-    least, most = next((ends for kind, ends in _POSSIBLE.items() if re.search(kind, entry["id"])), (-np.inf, np.inf))
-    numbers = [entry["value"], *np.clip(entry["ci"] or [], least, most)]
+    numbers = [entry["value"], *possible_interval(entry)]
     mean, *ends = (number_text(100 * number if entry["unit"] == "fraction" else number) for number in numbers)
     return f"{mean} ({' to '.join(ends)})" if ends else mean
 

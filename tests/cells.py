@@ -40,11 +40,19 @@ def text(name):
 
 def announced(notebook):
     """What a notebook's opening says that it compares."""
-    lines = [
-        "**What is compared.** For each line, the difference named is taken seed by seed; the chapter ends with its",
+    decides = [
         "mean and interval. A letter says which claim of the article a line decides, by the rules that",
         f"[the last chapter]({LAST}#from-a-difference-to-a-verdict) explains; the other lines are estimates. All of",
         "them stand in `mnist_ae_utils/rules.toml`.",
+    ]
+    if not any("primary" in rule for rule in results.RULES["contrasts"][notebook]):
+        decides = [
+            "mean and interval. None of the lines decides a claim of the article: they are estimates. All of them",
+            "stand in `mnist_ae_utils/rules.toml`.",
+        ]
+    lines = [
+        "**What is compared.** For each line, the difference named is taken seed by seed; the chapter ends with its",
+        *decides,
         "",
         "| what is asked | difference | labels | decides |",
         "| --- | --- | --- | --- |",

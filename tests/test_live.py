@@ -143,7 +143,7 @@ def test_the_committed_networks_say_and_draw_of_a_hundred_digits_what_torch_does
         with torch.inference_mode():
             drawn = model.decoder(model.encoder(digits.images)).flatten(1)
         assert torch.allclose(torch.tensor([a["drawn"] for a in answers]), drawn, atol=0.01)
-    assert all(("drawn" in answer) == draws for answer in answers)
+    assert all(("drawn" in answer) == (not name.startswith(("end_to_end", "student"))) for answer in answers)
 
 
 NOT_KNOWN = [nn.Softmax(1), nn.MaxPool2d(3), nn.Conv2d(1, 2, 3, dilation=2), models.Standardize(3)]

@@ -33,7 +33,8 @@ def printed(book, tmp_path_factory):
 
 def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
     path, joined = printed
-    texts = [page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path)]
+    pdf = pypdfium2.PdfDocument(path)
+    texts = [page.get_textpage().get_text_range() for page in pdf]
     text = re.sub(r"\s", "", "".join(texts)).replace("\ufffe", "-")  # so a hyphen at the end of a line comes out
     for chapter in (page for page in pages(book) if page.stem[:2].isdigit()):
         notebook = nbformat.read(book.parent / "notebooks" / f"{chapter.stem}.ipynb", as_version=4)
@@ -41,13 +42,13 @@ def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
         for line in sorted(lines, key=len)[-3:]:
             assert re.sub(r"\s", "", line) in text, f"{chapter.stem}: {line}"
     assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
-    outline = [(of.level, of.get_title(), of.get_dest().get_index()) for of in pypdfium2.PdfDocument(path).get_toc()]
+    outline = [(of.level, of.get_title(), of.get_dest().get_index()) for of in pdf.get_toc()]
     assert sum(level == 0 for level, _, _ in outline) == len([page for page in pages(book) if page.stem != "live"])
     for _, title, page in outline:  # or at the end of the page before, if the heading would have been its last line
         assert re.sub(r"\W|_", "", title) in re.sub(r"\W|_", "", "".join(texts[page : page + 2])), title
-    with pikepdf.open(path) as pdf:
-        shown = [image for page in pdf.pages for image in page.get_images()]
-        links = [note.get("/A", {}) for page in pdf.pages for note in page.get("/Annots", [])]
+    with pikepdf.open(path) as document:
+        shown = [image for page in document.pages for image in page.get_images(recursive=False)]
+        links = [note.get("/A", {}) for page in document.pages for note in page.get("/Annots", [])]
         assert links and not [link for link in links if str(link.get("/URI", "http")).startswith("file")]
     images = set(re.findall(r'<img [^>]*src="([^"]*)"', joined.read_text(encoding="utf-8")))
     assert len(shown) >= len(images) >= 1

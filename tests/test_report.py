@@ -536,6 +536,7 @@ def test_the_next_kernel_is_started_while_a_notebook_runs_and_none_is_left(tmp_p
     ("file:///repo/a%20b, /data/of%20mine/x, /data/of mine/x", "file://./a%20b, $DATA/x, $DATA/x"),
     (r"C:\Users\me\course\x 'C:\\Users\\me\\course\\x' C:/Users/me/course", r"<course>\x '<course>\\x' <course>"),
     ("/var/x/ipykernel_12/345.py:1: UserWarning", "<cell>:1: UserWarning"),
+    ("  0%|\r 50%|\r100%|\nnext\r\n", "100%|\nnext\r\n"),
     ("first\n  0%|  | 0/2\r100%|██| 2/2\n\nnext\r\n", "first\nnext\r\n"),
     ("100%|██| 2/2 runs [00:01]\n100%|██| 4/4 runs [00:01]\nnext, 100%|", "next, 100%|"),
     ("\n 0%|\r 50%|\r", "\n 50%|"),

@@ -166,7 +166,7 @@ function explorer({ network, weights, points, codes, labels, images, names, titl
   function chosen(nearest) {
     picked.push(nearest);
     if (picked.length > 2) picked.splice(0, picked.length - 1);
-    map.mark([...picked]);
+    map.mark(picked);
     const ends = picked.map((i) => codes[i]), parts = picked.length === 2 ? [0, 1, 2, 3, 4, 5, 6, 7, 8].map((k) => k / 8) : [0];
     path.replaceChildren(...parts.map((part) => {
       const code = ends[0].map((from, d) => from + part * ((ends[1] ?? ends[0])[d] - from));

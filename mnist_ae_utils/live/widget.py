@@ -66,9 +66,7 @@ def _still(autoencoder, codes, points, labels, class_names, order):
     """The map, beside what the decoder draws at the places of two numbers, or along the busiest: a `figures.png`."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5.2), layout="constrained")
     left.scatter(*points.T, c=[plots.DIGIT_COLORS[label] for label in labels], s=8, lw=0)
-    for name, color in zip(class_names, plots.DIGIT_COLORS, strict=True):
-        left.plot([], [], "o", color=color, label=name)
-    figure.legend(title="class", loc="outside left center")
+    plots.class_legend(left, class_names, "outside left center")
     steps = torch.linspace(-2, 2, N_STEPS) * codes.std(0)[:, None] + codes.mean(0)[:, None]  # (latent_dim, N_STEPS)
     if codes.shape[1] == 2:
         left.set(title="codes of test images", xlabel="first number", ylabel="second number")

@@ -9,7 +9,7 @@ from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
-from mnist_ae_utils.results import holds
+from mnist_ae_utils.results import holds, possible_interval
 
 # Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
 BEFORE_THE_RULES = (
@@ -44,13 +44,8 @@ def measured(entry):
     """The value with its interval, such as "98.21% (98.10% to 98.32%)", or why there is none."""
     if entry["value"] is None:
         return cell(entry["note"])
-    text = quantity(entry["value"], entry["unit"])
-    if entry["ci"]:
-        low, high = entry["ci"]
-        if entry["unit"] == "fraction":  # Student's interval of two seeds can leave the possible range
-            low, high = max(low, 0.0), min(high, 1.0)
-        text += f" ({quantity(low, entry['unit'])} to {quantity(high, entry['unit'])})"
-    return text
+    mean, *ends = (quantity(number, entry["unit"]) for number in (entry["value"], *possible_interval(entry)))
+    return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
 def title(entry):
