@@ -1,7 +1,7 @@
 """The exercises' notebooks, made of the sources beside this file: one source for question, solution and check.
 
     python exercises/build.py              notebooks/exercises/, for students: without solutions
-    python exercises/build.py --solutions  solutions/, for teachers: with them; nbgrader takes these as its sources
+    python exercises/build.py --solutions  solutions/, for teachers: with them; it is a folder of a course for nbgrader
 
 A source ``NN_name.py`` is a notebook in the percent format (jupytext). After its opening and set-up, each exercise is a
 heading ``## N.M Title``; a line ``*kind, minutes min, level*``; its question; and code cells with one tag each:
@@ -31,6 +31,14 @@ FOLDER = Path(__file__).resolve().parent
 SOURCES = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 FOR_STUDENTS = FOLDER.parent / "notebooks" / "exercises"
 FOR_TEACHERS = FOLDER.parent / "solutions"
+NBGRADER_CONFIG = """\
+# Settings of nbgrader, which it reads in the folder of the course: this one. An answer may train for a minute; by
+# default a cell has 30 seconds, and four for what it prints, and a whole notebook fails if it takes longer.
+c = get_config()  # noqa: F821 - nbgrader's
+c.CourseDirectory.course_id = "autoencoders"
+c.Execute.timeout = 600
+c.Execute.iopub_timeout = 60
+"""
 KINDS = ("predict", "compute", "change", "debug", "explain", "open problem")
 LEVELS = ("easy", "medium", "hard")
 KEPT, ONLY_TESTED = ("given", "answer", "check", "in-words"), ("also-right", "wrong")
@@ -155,10 +163,12 @@ def write(with_solutions=False):
     """Write the notebooks; return their folder."""
     folder = FOR_TEACHERS if with_solutions else FOR_STUDENTS
     for path in SOURCES:
-        # nbgrader wants a folder for each assignment
-        target = folder / (path.stem if with_solutions else "") / f"{path.stem}.ipynb"
+        # nbgrader wants a folder for each assignment, all in source/
+        target = folder / (f"source/{path.stem}" if with_solutions else "") / f"{path.stem}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text(notebook_of(path, with_solutions)), encoding="utf-8")
+    if with_solutions:
+        (folder / "nbgrader_config.py").write_text(NBGRADER_CONFIG, encoding="utf-8")
     return folder
 
 

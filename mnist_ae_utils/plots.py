@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import HTML
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from sklearn.metrics import confusion_matrix
 
@@ -27,6 +28,7 @@ METHOD_COLORS = {  # a preference: any other name gets a color that is still fre
     # ways to a code, and the classifier on them
     "PCA": "0.45", "linear AE": _C[9], "dense AE": _C[0], "deep AE": _C[3], "convolutional AE, no batch norm": _C[1],
     "convolutional AE": _C[2], "random encoder": _C[7], "variational AE": _VAE, "variational AE, prior": _VAE,
+    "variational AE, mixture of ten": _VAE,
     "plain AE": _C[0], "plain AE, one Gaussian": _C[0], "plain AE, mixture of ten": _C[9],
     "KL divergence": _C[1], "- log p(x | z)": _C[0],  # the two terms of the ELBO
     "training": _C[1], "validation": _C[0],  # errors of one method on two splits
@@ -393,13 +395,18 @@ def paired_differences(differences, xlabel, title=None):
 
 
 def results_table(of):
-    """What a chapter recorded, as a table: in words, with unit, interval, what that covers, and what was published."""
-    return _wide_table({
+    """What a chapter recorded, as a table: in words, with unit, interval, what that covers, and what was published.
+
+    It is folded, since it can be longer than the chapter; a click opens it.
+    """
+    rows = [{
         "what was measured": results.name(entry["id"]), "images": entry["split"].replace("train", "training"),
         "labels": _labels_text(entry), "mean (95% interval)": results.mean_text(entry), "unit": results.unit(entry),
         "interval over": results.seeds_text(entry) + " and images" * (entry.get("covers") == "seeds and images"),
         "published": _published(entry),
-    } for entry in of.entries if "claim" not in entry)  # fmt: skip
+    } for entry in of.entries if "claim" not in entry]  # fmt: skip
+    unfolds = f"<summary>All {len(rows)} results of this chapter</summary>"
+    return HTML(f"<details>{unfolds}{_wide_table(rows).to_html()}</details>")
 
 
 def _labels_text(entry):

@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 import build
+import nbformat
 import numpy as np
 import pytest
 import torch
+from traitlets.config import PyFileConfigLoader
 
 from mnist_ae_utils import checks
 
@@ -104,3 +106,17 @@ def test_a_number_may_come_as_a_tensor_of_one(value):
 def test_what_is_no_number_or_impossible_is_refused(value):
     with pytest.raises(checks.NotYet, match="^It "):
         checks.number(value, "It", 0, 3)
+
+
+def test_the_solutions_are_a_folder_of_a_course_for_nbgrader(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "FOR_TEACHERS", tmp_path)
+    folder = build.write(with_solutions=True)
+    for name, found in SOURCES.items():
+        notebook = nbformat.read(folder / "source" / name / f"{name}.ipynb", as_version=4)
+        by_id = {cell.metadata.nbgrader.grade_id: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
+        for number in (exercise.number.replace(".", "-") for exercise in found):
+            check, answer = by_id[f"check-{number}"], by_id[f"answer-{number}"]
+            assert check.metadata.nbgrader.items() >= {"grade": True, "locked": True, "points": 1}.items()
+            assert not answer.metadata.nbgrader.locked and "### BEGIN SOLUTION" in answer.source
+    config = PyFileConfigLoader("nbgrader_config.py", path=folder).load_config()
+    assert config.Execute.timeout >= 120 and config.Execute.iopub_timeout > 4  # by default 30 s and 4 s: see TEACHING.md

@@ -1,5 +1,6 @@
 """The book as a PDF, printed by headless Chromium, of stub notebooks and of the course: see `books`."""
 
+import html
 import re
 import shutil
 from pathlib import Path
@@ -41,6 +42,9 @@ def test_the_pdf_holds_all_code_formulas_figures_and_an_outline(book, printed):
         lines = (line for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.splitlines())
         for line in sorted(lines, key=len)[-3:]:
             assert re.sub(r"\s", "", line) in text, f"{chapter.stem}: {line}"
+        for folded in re.findall(r"<details>.*?</details>", chapter.read_text(encoding="utf-8"), re.DOTALL):
+            last = re.findall(r"<td[^>]*>([^<]+)</td>", folded)[-1]  # what a click unfolds on a screen is there, too
+            assert re.sub(r"\s", "", html.unescape(last)) in text, f"{chapter.stem}: {last}"
     assert all(str(number) in text.split() for number, text in enumerate(texts, start=1)), "page numbers"
     outline = [(of.level, of.get_title(), of.get_dest().get_index()) for of in pdf.get_toc()]
     assert sum(level == 0 for level, _, _ in outline) == len([page for page in pages(book) if page.stem != "live"])

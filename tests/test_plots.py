@@ -26,9 +26,9 @@ def table(n_seeds=5, columns=(10, 100, 1000), seed=0):
     return pd.DataFrame(np.random.default_rng(seed).uniform(1, 2, (n_seeds, len(columns))), columns=list(columns))
 
 
-def rows(styler, cell="td"):
+def rows(table, cell="td"):
     """The texts of a table's cells, row by row."""
-    found = re.findall(r"<tr>(.*?)</tr>", styler.to_html(), re.DOTALL)
+    found = re.findall(r"<tr>(.*?)</tr>", table._repr_html_(), re.DOTALL)
     texts = [re.findall(rf"<{cell}[^>]*>(.*?)</{cell}>", row, re.DOTALL) for row in found]
     return [[re.sub("<[^>]*>", "", text).strip() for text in row] for row in texts if row]
 
@@ -130,6 +130,7 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
     store.add("basic_ae.knn_accuracy", [0.971, 0.972], "fraction", split="train")
     store.add("sgd_0.1.steps", [2.0], "ratio", split="validation")
     (diverged, accuracy, ratio), columns = rows(plots.results_table(store)), rows(plots.results_table(store), "th")[0]
+    assert plots.results_table(store).data.startswith("<details><summary>All 3 results of this chapter</summary><style")
     assert columns[:4] == ["what was measured", "images", "labels", "mean (95% interval)"]
     assert columns[4:] == ["unit", "interval over", "published"]
     assert diverged == ["a", "test", "100", "diverged", "%", "3 seeds", "97.70, Burda et al. 2015, table 1"]
@@ -143,7 +144,7 @@ def test_tables_show_entries_and_contrasts_beside_those_of_the_committed_report(
         "",
     ]
     assert ratio == ["sgd 0.1: steps", "validation", "", "2.00", "", "1 seed", ""]
-    assert 'href="REFERENCES.md#b">Burda et al. 2015</a>, table 1' in plots.results_table(store).to_html()
+    assert 'href="REFERENCES.md#b">Burda et al. 2015</a>, table 1' in plots.results_table(store).data
     store.compare("b", [0.02, 0.021, 0.019], n_labels=700)
     first, second = rows(plots.contrast_table(store))
     assert first == ["A claim.", "a minus b", "600", "+1 (+0.752 to +1.25) points", "0.0033", "claim c"]

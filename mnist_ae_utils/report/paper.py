@@ -129,7 +129,7 @@ def _article(book, name, names):
         text = re.sub(r' id="(?!T_)([^"]*)"', lambda id: f' id="{place(name, id[1])}"', found[0])  # T_: of a table
         text = re.sub(r' href="([^"]*)"', link, text)
         text = re.sub(r' src="([^":]*)"', lambda of: f' src="{posixpath.normpath(posixpath.join(at, of[1]))}"', text)
-        return text.replace(' loading="lazy"', "")
+        return text.replace(' loading="lazy"', "").replace("<details", "<details open")  # nobody unfolds paper
 
     text = re.sub(r"<[a-z][^>]*>", tag, text)
     return f'<a id="{place(name)}"></a>{text}'
