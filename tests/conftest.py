@@ -49,6 +49,7 @@ def smoke_report(tmp_path_factory):
 
     def make(folder):
         environment = os.environ | {"MNIST_AE_CACHE": str(folder / "smoke-cache")}
+        environment |= {"LOKY_MAX_CPU_COUNT": "1"}  # starting worker processes takes longer than such trainings do
         command = [sys.executable, "-m", "mnist_ae_utils", "report", "--profile", "smoke", "--out", folder / "smoke"]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
