@@ -119,4 +119,4 @@ def test_the_solutions_are_a_folder_of_a_course_for_nbgrader(tmp_path, monkeypat
             assert check.metadata.nbgrader.items() >= {"grade": True, "locked": True, "points": 1}.items()
             assert not answer.metadata.nbgrader.locked and "### BEGIN SOLUTION" in answer.source
     config = PyFileConfigLoader("nbgrader_config.py", path=folder).load_config()
-    assert config.Execute.timeout >= 120 and config.Execute.iopub_timeout > 4  # by default 30 s and 4 s: see TEACHING.md
+    assert config.Execute.timeout >= 120 and config.Execute.iopub_timeout > 4  # not 30 s and 4 s: see TEACHING.md
