@@ -769,8 +769,9 @@ def judgments():
 # margin. c: undecided, since one part is. d: the new threshold has seen them; fresh seeds have to decide. e: the one
 # that scatters more wins, and nobody gets its best seed next time. f: 1 - 0.95^13, about one half.
 #
-# Anew: a mixed claim holds once it is said of what it holds, such as "batch norm makes training less sensitive to the
-# learning rate", without "and improves the result"; what is lost is the half that one would have acted upon. A small
+# Anew: a mixed claim holds once it is said of what it holds, such as "with a hundred labels two stages are more
+# accurate than one network that knows as much", where that part is supported and those with more labels are refuted;
+# what is lost is the part that one would have acted upon. A small
 # but significant difference is reported with its interval and its unit, and with what it means in use ("one more
 # error in a thousand images"). Least to be trusted elsewhere is what rests on the data being small, centered and on
 # blank paper, and on distortions that leave a digit what it is: one would have to run the same contrasts, by the same

@@ -49,7 +49,9 @@ def table(profiles):
         named = "; ".join(f"*{section}*, {took:.0f} s" for section, took in long.items())
         lines.append(f"| {int(path.name[:2])} | {' | '.join(f'{of[0]:.0f} s' for of in measured.values())} | {named} |")
     hardware = collect.environment()["hardware"]
-    lines += ["", f"Whole chapters, executed by `mnist-ae report` on {hardware['cores']} cores ({hardware['cpu']})."]
+    machine = f"{hardware['cores']} cores ({hardware['cpu']})"
+    lines += ["", f"Whole chapters, executed by `mnist-ae report` right after another run, on {machine}; the first run"]
+    lines += ["of a day may take twice as long."]
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ PYTHON = os.path.join(".venv", "Scripts", "python.exe") if WINDOWS else os.path.
 TEXT = """Can an MNIST autoencoder learn ten-digit classification? A course of Jupyter notebooks,
 as of commit {commit}
 
-For {system} with Python {python}. No network is needed.
+For {system} with Python {python}{venv}. No network is needed.
 
 1. Copy this whole folder to your disk. It takes {copied:.1f} GB there, and {installed:.1f} GB more once installed.
 
@@ -36,7 +36,9 @@ For {system} with Python {python}. No network is needed.
 
        {lab} -m jupyter lab notebooks
 
-What was found stands in the book, reports/html/index.html: open it in a browser. README.md tells everything else.
+Begin with 01_linear_autoencoder.ipynb there: Run, Run All Cells. It replays in less than a minute. Write down
+what you predict before you look at what was found: that stands in the book, reports/html/index.html, and what can
+be tried without a notebook in reports/html/live.html; open them in a browser. README.md tells everything else.
 """
 
 
@@ -72,6 +74,7 @@ def make(out, profile="quick"):
     minor = ".".join(map(str, sys.version_info[:2]))
     text = TEXT.format(
         commit=commit, system=f"{platform.system()} {platform.machine()}", python=minor, copied=size(out) / 1e9,
+        venv=f" (on Debian and Ubuntu python{minor}-venv, too)" if platform.system() == "Linux" else "",
         installed=installed / 1e9, lab=PYTHON, command=f"py -{minor}" if WINDOWS else f"python{minor}",
     )  # fmt: skip
     (out / START).write_text(text, encoding="utf-8")
