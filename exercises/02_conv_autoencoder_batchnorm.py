@@ -735,7 +735,8 @@ with checks.exercise("2.7", normalized, predicted):
              "That would be the answer for an epsilon of 0.": math.copysign(1.0, half)},
             relative=1e-6, absolute=1e-9,
         )  # fmt: skip
-    print(f"Of 3 and 1 it makes {normalized(3, 1, 1e-5):.4f}, of 300 and 1 {normalized(300, 1, 1e-5):.4f}.")
+    made = [checks.number(normalized(a, 1.0, 1e-5), "What it returns") for a in (3.0, 300.0)]
+    print(f"Of 3 and 1 it makes {made[0]:.4f}, of 300 and 1 {made[1]:.4f}.")
     try:
         given = nn.BatchNorm1d(1).train()(torch.tensor([[3.0]])).item()
         did = "gives zero" if given == 0 else "gives the number"
@@ -755,6 +756,12 @@ def normalized(a, b, epsilon):
 
 def predicted():
     return "gives zero"
+
+
+# %% tags=["also-right"]
+def normalized(a, b, epsilon):
+    batch = torch.tensor([a, b])
+    return ((batch - batch.mean()) / (batch.var(correction=0) + epsilon).sqrt())[:1]
 
 
 # %% tags=["wrong"]
@@ -793,8 +800,8 @@ def predicted():
 #
 # Judge each statement, then say in words why, for one that is true and one that is false.
 #
-# - **a** Of two layers with as many parameters, one convolutional and one fully connected, the convolution needs more
-#   multiplications.
+# - **a** Of two layers with as many parameters, one fully connected and one a convolution that is used at several
+#   positions, the convolution needs more multiplications.
 # - **b** When an image moves by two pixels, the feature map of a convolution with stride 2 moves by one position, but
 #   for the rim.
 # - **c** In evaluation mode, the code of an image depends on the other images in its batch.

@@ -91,14 +91,15 @@ with checks.exercise("3.1", best_weight):
     x, y = torch.randn(2, 1_000, generator=draws, dtype=torch.float64)
     y += x
     for n in (10, 100, 1_000):
-        kept = best_weight(x[:n], y[:n], 1.0) / best_weight(x[:n], y[:n], 0.0)
+        with_it, without = (checks.number(best_weight(x[:n], y[:n], of), "What it returns") for of in (1.0, 0.0))
+        kept = with_it / without
         print(f"{n:5,} pairs, lambda 1: {kept:.1%} of the weight without a penalty are left")
 
 
 # %% tags=["also-right"]
 def best_weight(x, y, penalty):
     products, squares = (x * y).mean(), x.square().mean()
-    return float(2 * products / (2 * squares + penalty))
+    return (2 * products / (2 * squares + penalty)).view(1)
 
 
 # %% tags=["wrong"]
@@ -347,22 +348,32 @@ with checks.exercise("3.4", trained):
     blank = torch.zeros(28, 28, device=chapter.device)
     blank[5:23, 5:23] = 1
     framed, rim = few * blank, blank.flatten() == 0  # no image has ink at the rim: its weights get no gradient
-    nets, shown, seen = {}, {}, []
+    nets, shown, seen, pulls = {}, {}, [], []
 
     def note(module, inputs):
         """What any network is shown in train mode, whoever made it: all begin with a Flatten."""
         if isinstance(module, nn.Flatten) and module.training:
             seen.append(inputs[0].detach())
 
-    watch = nn.modules.module.register_module_forward_pre_hook(note)
+    def pull(module, inputs, output):
+        """Notes which way the loss pulls the rim of a reconstruction; what is clean is 0 there, so never upwards."""
+        of_images = isinstance(module, nn.Sigmoid) and output[0].numel() == 784
+        if of_images and module.training and output.requires_grad:
+            output.register_hook(lambda gradient: pulls.append(gradient.flatten(1)[:, rim].min().item()))
+
+    watches = [
+        nn.modules.module.register_module_forward_pre_hook(note), nn.modules.module.register_module_forward_hook(pull)
+    ]  # fmt: skip
     try:
         for name, options in {"plain": {}, "weight decay": {"weight_decay": 10.0}, "noise": {"noise": 0.2}}.items():
             nets[name] = trained(framed, 2, **options)
             checks.require(isinstance(nets[name], models.DenseAutoencoder), "Return the network.")
             shown[name] = torch.cat(seen) if seen else torch.zeros(0, 784)
-            seen.clear()
+            upwards = min(pulls, default=0.0) < 0  # in the end, of the training with noise
+            seen.clear(), pulls.clear()
     finally:
-        watch.remove()
+        for watch in watches:
+            watch.remove()
     lengths = {name: net.encoder[1].weight[:, rim].norm().item() for name, net in nets.items()}
     drawn = network().encoder[1].weight[:, rim].norm().item()
     checks.require(len(shown["plain"]) == 2 * len(few), "Two epochs should show each image twice.")
@@ -388,6 +399,7 @@ with checks.exercise("3.4", trained):
     checks.require(at_rim.std() > 0.01, "With `noise` 0.2 the network still sees clean images in training.")
     checks.require((at_rim < 0).any(), "The noise is clamped: on blank paper it can only add ink.")
     checks.close(at_rim.std(), 0.2, "With `noise` 0.2, the standard deviation of the noise is not 0.2.", relative=0.05)
+    checks.require(not upwards, "The noise is in the target, too: the loss asks for ink where clean images have none.")
     early, late = (values.flatten().sort().values for values in at_rim.split(len(few)))
     checks.require(not torch.equal(early, late), "An image has the same noise in every epoch: draw it anew each time.")
     torch.manual_seed(0)
@@ -450,6 +462,28 @@ def trained(images, epochs, weight_decay=0.0, dropout=0.0, noise=0.0):  # noise 
     noisy = images + noise * torch.randn_like(images)
     training.train(net, training.reconstruction_loss, (noisy,), weight_decay=weight_decay,
                    **settings | {"epochs": epochs})  # fmt: skip
+    return net
+
+
+# %% tags=["wrong"]
+def trained(images, epochs, weight_decay=0.0, dropout=0.0, noise=0.0):  # noise once for all
+    def loss(autoencoder, noisy, clean):
+        return training.squared_error(autoencoder(noisy), clean)
+
+    net = network(dropout=dropout)
+    noisy = images + noise * torch.randn_like(images)
+    training.train(net, loss, (noisy, images), weight_decay=weight_decay, **settings | {"epochs": epochs})
+    return net
+
+
+# %% tags=["wrong"]
+def trained(images, epochs, weight_decay=0.0, dropout=0.0, noise=0.0):  # drawn anew, but the target has it too
+    def loss(autoencoder, clean):
+        noisy = clean + noise * torch.randn_like(clean)
+        return training.squared_error(autoencoder(noisy), noisy)
+
+    net = network(dropout=dropout)
+    training.train(net, loss, (images,), weight_decay=weight_decay, **settings | {"epochs": epochs})
     return net
 
 
@@ -605,7 +639,8 @@ def early_stopping(errors, patience):  # the count is not set back
 #
 # Ridge regression reads the class off standardized pixels, of images shrunk to 14 x 14. This experiment chooses its
 # strength and reports the accuracy on the test images. Two things in it know the test images that should not. Find both
-# and write the experiment as it should be. (`Split` has `images` and `labels`.)
+# and write the experiment as it should be: whatever is fitted is fitted to the training images, and the validation
+# images only choose the strength. (`Split` has `images` and `labels`.)
 
 
 # %% tags=["given"]
@@ -697,10 +732,10 @@ with checks.exercise("3.6", experiment):
         mixed, everything = torch.cat([x, seen[0]]), torch.cat([x, seen[0], test_part[0]])
         checks.close(
             right, share(strength, *test_part, x), "That is not the accuracy on the test images at that strength.",
-            {"Mean and scale are those of all images: take them from the training images alone.":
-                 share(strength, *test_part, everything, everything),
-             "Mean and scale are those of training and validation images: take them from the training images alone.":
+            {"Mean and scale know more images than those of training: take them from the training images alone.":
                  share(strength, *test_part, mixed, mixed),
+             "Mean and scale are those of all images: take them from the training images alone.":
+                 share(strength, *test_part, everything, everything),
              "Test images are standardized by their own mean and scale: give them the training images'.":
                  share(strength, *test_part, test_part[0]),
              "That is the accuracy on the validation images.": share(strength, *seen, x)},
@@ -742,6 +777,17 @@ experiment = broken_experiment
 def experiment(train, validation, test):  # the choice is mended, the statistics are not
     splits = [pixels(split) for split in (train, validation, test)]
     images = torch.cat([rows for rows, _ in splits])
+    mean, scale = images.mean(0), images.std(0) + 0.1
+    (x, y), of_validation, of_test = [((rows - mean) / scale, labels) for rows, labels in splits]
+    found = {strength: accuracy(ridge(x, y, strength), *of_validation) for strength in STRENGTHS}
+    best = max(found, key=found.get)
+    return best, accuracy(ridge(x, y, best), *of_test)
+
+
+# %% tags=["wrong"]
+def experiment(train, validation, test):  # the validation images help to set mean and scale
+    splits = [pixels(split) for split in (train, validation, test)]
+    images = torch.cat([rows for rows, _ in splits[:2]])
     mean, scale = images.mean(0), images.std(0) + 0.1
     (x, y), of_validation, of_test = [((rows - mean) / scale, labels) for rows, labels in splits]
     found = {strength: accuracy(ridge(x, y, strength), *of_validation) for strength in STRENGTHS}

@@ -104,7 +104,7 @@ with checks.exercise("5.1", elbo, posterior):
             relative=1e-6,
         )  # fmt: skip
         answer = posterior(x, w, s)
-        checks.require(isinstance(answer, tuple) and len(answer) == 2, "Return two numbers: mean and variance.")
+        checks.require(isinstance(answer, tuple | list) and len(answer) == 2, "Return two numbers: mean and variance.")
         mean = checks.number(answer[0], "The posterior's mean")
         variance = checks.number(answer[1], "The posterior's variance", 0, 1)
         grid = np.linspace(-12, 12, 40_001)
@@ -126,21 +126,21 @@ with checks.exercise("5.1", elbo, posterior):
              "That is what x alone says; the prior narrows it further.": s / w**2},
         )  # fmt: skip
         evidence = float(normal(x, 0.0, w**2 + s))
-        gaps = {name: evidence - elbo(x, w, s, *of) for name, of in (("m, v", (m, v)), ("posterior", answer))}
-        print(f"{at}: log p(x) {evidence:.3f}; the ELBO is {gaps['m, v']:.3f} lower, "
-              f"with the posterior as q {abs(gaps['posterior']):.3f}")  # fmt: skip
+        gaps = [evidence - checks.number(elbo(x, w, s, *of), "The ELBO") for of in ((m, v), (mean, variance))]
+        print(f"{at}: log p(x) {evidence:.3f}; the ELBO is {gaps[0]:.3f} lower, "
+              f"with the posterior as q {abs(gaps[1]):.3f}")  # fmt: skip
 
 
 # %% tags=["also-right"]
 def elbo(x, w, s, m, v):  # log p(x) minus the divergence of q from the posterior
     mean, variance = posterior(x, w, s)
     evidence = -math.log(2 * math.pi * (w**2 + s)) / 2 - x**2 / (w**2 + s) / 2
-    return evidence - (math.log(variance / v) + (v + (m - mean) ** 2) / variance - 1) / 2
+    return torch.tensor([evidence - (math.log(variance / v) + (v + (m - mean) ** 2) / variance - 1) / 2]).double()
 
 
 def posterior(x, w, s):
     precision = 1 + w**2 / s
-    return w * x / s / precision, 1 / precision
+    return [w * x / s / precision, 1 / precision]
 
 
 # %% tags=["wrong"]
@@ -211,7 +211,8 @@ with checks.exercise("5.2", reparameterized, by_score):
         }
         for (name, expected), function in zip(right.items(), (reparameterized, by_score), strict=True):
             answer = function(mu, sigma, epsilon)
-            checks.require(isinstance(answer, tuple) and len(answer) == 2, f"{name} should return two tensors.")
+            two = isinstance(answer, tuple | list) and len(answer) == 2
+            checks.require(two, f"{name} should return two tensors.")
             for end, found, of, value in zip(("mu", "sigma"), answer, expected, (2 * mu, 2 * sigma), strict=True):
                 what = f"{name}: the derivative by {end}"
                 checks.tensor(found, what, (len(epsilon),))
@@ -235,7 +236,7 @@ with checks.exercise("5.2", reparameterized, by_score):
 # %% tags=["also-right"]
 def reparameterized(mu, sigma, epsilon):
     by_mu = 2 * mu + 2 * sigma * epsilon
-    return by_mu, epsilon * by_mu
+    return [by_mu, epsilon * by_mu]
 
 
 def by_score(mu, sigma, epsilon):
@@ -436,9 +437,11 @@ def loss(vae, images):  # the variance as a width
 
 
 # %% [markdown] tags=["in-words"]
-# None of the three stops the training. A divergence that is averaged is one that is weighed by a small beta: the
-# reconstructions look better than they should, and new images worse. A negative width scatters as a positive one does,
-# so nothing complains; but a log variance near 0, which should mean the prior's width, means no noise at all.
+# None of the three stops the training. The likelihood is a probability of ink or paper: for a gray pixel the formula
+# still gives a number, but one that bounds no image's probability. A divergence that is averaged is one that is weighed
+# by a small beta: the reconstructions look better than they should, and new images worse. A negative width scatters as
+# a positive one does, so nothing complains; but a log variance near 0, which should mean the prior's width, means no
+# noise at all.
 
 # %% [markdown]
 # ## 5.4 Twice as many numbers
@@ -564,10 +567,10 @@ def predicted():
 # *change, 20 min, medium*
 #
 # With $k$ codes an image, the bound is the logarithm of the *mean* of $k$ importance weights. Given are the logarithms
-# of `K` weights for each of `n` images, a tensor `(K, n)`. Estimate the bound of every smaller $k$ from the same
-# codes: cut them into groups of $k$, take the bound of each group, and average over groups and images. The weights
-# themselves are numbers such as $e^{-200}$, which single precision does not know; so mind how their mean is taken. Why
-# can the result only rise, if $k$ is doubled?
+# of `K` weights for each of `n` images, a tensor `(K, n)`. Estimate the bound of every smaller $k$ from the same codes:
+# cut them into groups of $k$ consecutive rows, so that the first group is the first $k$ rows, take the bound of each
+# group, and average over groups and images. The weights themselves are numbers such as $e^{-200}$, which single
+# precision does not know; so mind how their mean is taken. Why can the result only rise, if $k$ is doubled?
 
 
 # %% tags=["given"]
@@ -585,7 +588,7 @@ def log_weights(vae, binary_images, n_codes):
 
 # %% tags=["answer"]
 def bound(log_weights, k):
-    """The bound of `k` codes in nats, a number: the mean over groups of k and over images.
+    """The bound of `k` codes in nats, a number: the mean over groups of k consecutive rows and over images.
 
     `log_weights` is a tensor (K, n), where K is a multiple of k.
     """
@@ -613,8 +616,10 @@ with checks.exercise("5.5", bound):
                 "The logarithm comes last there: average over groups and images after it.": exact.mean().log(),
                 "That is the bound with all K codes, whatever k is.": exact.mean(0).log().mean(),
                 "That takes only the first k codes, and leaves out the others.": exact[:k].mean(0).log().mean(),
+                "Rows of a group should be consecutive. In yours they lie K / k rows apart.":
+                    exact.unflatten(0, (k, -1)).mean(0).log().mean(),
             },
-        )
+        )  # fmt: skip
     for shift in (-2_000.0, 800.0):
         value = float(bound((near + shift).to(chapter.device), 3))
         checks.require(
@@ -629,17 +634,19 @@ with checks.exercise("5.5", bound):
     apart = near.clone()
     apart[:, 15:] -= 300.0  # images that differ much in how probable they are
     value = float(bound(apart.to(chapter.device), 3))
-    checks.require(math.isfinite(value), "Factor out the largest weight of each group, not one for all images.")
+    hint = "Factor out the largest weight of each group, not one for all images."
+    checks.require(math.isfinite(value), hint)
+    checks.close(value, apart.double().exp().unflatten(0, (-1, 3)).mean(1).log().mean(), hint, relative=1e-5)
     torch.manual_seed(0)
     of_vae = log_weights(vae, binary[:100], 64)
-    bounds = {k: bound(of_vae, k) for k in (1, 4, 16, 64)}
+    bounds = {k: checks.number(bound(of_vae, k), f"The bound with k = {k}") for k in (1, 4, 16, 64)}
     print("bound by number of codes:", ", ".join(f"{k}: {value:.2f}" for k, value in bounds.items()), "nats")
 
 
 # %% tags=["also-right"]
 def bound(log_weights, k):
     groups = log_weights.split(k)
-    return float(torch.stack([group.logsumexp(0) for group in groups]).mean()) - math.log(k)
+    return torch.stack([group.logsumexp(0) for group in groups]).mean().view(1) - math.log(k)
 
 
 # %% tags=["also-right"]
@@ -667,6 +674,18 @@ def bound(log_weights, k):  # the ELBO, whatever k
 def bound(log_weights, k):  # one factor for all images
     largest = log_weights.max()
     return ((log_weights - largest).exp().unflatten(0, (-1, k)).mean(1).log().mean() + largest).item()
+
+
+# %% tags=["wrong"]
+def bound(log_weights, k):  # the same, kept from log 0 and so finite
+    largest = log_weights.max()
+    weights = (log_weights - largest).exp().unflatten(0, (-1, k)).mean(1)
+    return (weights.clamp_min(1e-30).log().mean() + largest).item()
+
+
+# %% tags=["wrong"]
+def bound(log_weights, k):  # groups of rows that are not consecutive
+    return (log_weights.reshape(k, -1, log_weights.shape[1]).logsumexp(0) - math.log(k)).mean().item()
 
 
 # %% [markdown] tags=["in-words"]
@@ -700,9 +719,10 @@ with checks.exercise("5.6", new_codes):
     mixed = torch.tensor([[2.0, 0.0, 0.0], [1.5, 0.5, 0.0], [-0.5, 0.2, 0.1]])
     codes = (torch.randn(400, 3) @ mixed.T + torch.tensor([3.0, -1.0, 0.0])).to(chapter.device)
     kept = codes.clone()
-    drawn = checks.tensor(new_codes(codes, 20_000), "What it draws", (20_000, 3))
+    drawn = checks.tensor(new_codes(codes, 20_000), "What it draws", (20_000, 3)).to(codes.dtype)
     checks.require(torch.equal(codes, kept), "The given codes were changed.")
-    checks.require(not torch.equal(drawn, new_codes(codes, 20_000)), "It draws the same codes each time.")
+    again = new_codes(codes, 20_000).to(codes.dtype)
+    checks.require(not torch.equal(drawn, again), "It draws the same codes each time.")
     checks.require(
         len(torch.unique(drawn.round(decimals=4), dim=0)) > 10_000,
         "These are codes that were there already. Draw new ones from the Gaussian.",
@@ -725,20 +745,22 @@ with checks.exercise("5.6", new_codes):
     )
     off = (drawn.T.cov() - codes.T.cov()).abs() / size.outer(size)
     checks.require((off < 0.08).all(), "The covariance of what it draws is not that of the codes.")
-    flat = torch.randn(50, 3) * torch.tensor([1.0, 0.0, 2.0]) + 1
-    for name, hard in {"fewer codes than numbers": torch.randn(4, 9), "a number that never changes": flat}.items():
+    flat = torch.randn(50, 2) @ torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]) + 1
+    for name, hard in {"fewer codes than numbers": torch.randn(20, 40), "a number that never changes": flat}.items():
         hard = hard.to(chapter.device)
         try:
-            drawn = new_codes(hard, 2_000)
+            drawn = new_codes(hard, 20_000)
         except Exception as error:
             raise checks.NotYet(
                 f"With {name} it raises {type(error).__name__}: the covariance has no inverse."
             ) from error
-        checks.tensor(drawn, f"With {name}, what it draws", (2_000, hard.shape[1]))
-        spread = (drawn.var(0) - hard.var(0)).abs().max().item()
-        checks.require(spread < 0.5, f"With {name}, what it draws scatters otherwise than the codes.")
+        drawn = checks.tensor(drawn, f"With {name}, what it draws", (20_000, hard.shape[1])).to(hard.dtype)
+        size = hard.std(0).clamp_min(0.5)  # a little noise, where a number never changes, does no harm
+        off = (drawn.T.cov() - hard.T.cov()).abs() / size.outer(size)  # by 1 / 20, if n and not n - 1 divides
+        checks.require((off.diagonal() < 0.15).all(), f"With {name}, what it draws scatters otherwise than the codes.")
+        checks.require((off < 0.15).all(), f"With {name}, its numbers do not vary together as those of the codes do.")
     of_class = metrics.encode(vae, train.images[train.labels == 3])
-    drawn = metrics.in_batches(vae.decoder, new_codes(of_class, 20))
+    drawn = metrics.in_batches(vae.decoder, new_codes(of_class, 20).to(of_class.dtype))
     plots.digits(drawn, title=f"New images of class {chapter.data.class_names[3]}")
 
 
@@ -753,6 +775,23 @@ def new_codes(codes, n):  # each a random mixture of what sets the codes apart f
 def new_codes(codes, n):
     covariance = codes.T.cov() + 1e-4 * torch.eye(codes.shape[1]).to(codes)
     return torch.distributions.MultivariateNormal(codes.mean(0), covariance).sample((n,))
+
+
+# %% tags=["also-right"]
+random = np.random.default_rng(0)
+
+
+def new_codes(codes, n):  # in double precision, with n in the covariance's denominator
+    mean, covariance = codes.mean(0).cpu().numpy(), np.cov(codes.cpu().numpy(), rowvar=False, bias=True)
+    return torch.from_numpy(random.multivariate_normal(mean, covariance, n, check_valid="ignore")).to(codes.device)
+
+
+# %% tags=["wrong"]
+def new_codes(codes, n):  # without covariances where they have no inverse
+    try:
+        return torch.distributions.MultivariateNormal(codes.mean(0), codes.T.cov()).sample((n,))
+    except (ValueError, RuntimeError):
+        return codes.mean(0) + codes.std(0) * torch.randn(n, codes.shape[1], device=codes.device)
 
 
 # %% tags=["wrong"]

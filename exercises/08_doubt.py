@@ -554,7 +554,8 @@ with checks.exercise("8.6", calibration):
         return (sure.double()[order].mean(1) - right[order].mean(1)).abs().mean().item()
 
     found = calibration(*given)
-    checks.require(isinstance(found, tuple) and len(found) == 2, "Return two numbers: the temperature and the ECE.")
+    two = isinstance(found, tuple | list) and len(found) == 2
+    checks.require(two, "Return two numbers: the temperature and the ECE.")
     temperature = checks.number(found[0], "The temperature", 0)
     checks.close(
         temperature, fitted(*given[:2]), "Another temperature has a smaller NLL on the validation images.",
@@ -596,7 +597,7 @@ def calibration(validation_logits, validation_labels, test_logits, test_labels):
         gaps.append(
             abs(probabilities[bin].amax(1).mean() - (probabilities[bin].argmax(1) == test_labels[bin]).float().mean())
         )
-    return temperature, float(sum(gaps) / 15)
+    return [temperature, float(sum(gaps) / 15)]
 
 
 # %% tags=["wrong"]
@@ -785,7 +786,7 @@ def judgments():
 
 
 def two_images():
-    """Logits of two images, a tensor (2, n_classes): surer of the first with T = 1, and of the second with T = 4.
+    """Finite logits of two images, a tensor (2, n_classes): surer of the first with T = 1, of the second with T = 4.
 
     None, if there are no such images.
     """
@@ -850,9 +851,9 @@ def two_images():
 # %% [markdown] tags=["in-words"]
 # a: it is a share of pairs (8.1). b: all logits of an image are divided by one number, so that the largest stays the
 # largest. c: one image is torn between two classes; of another, all classes keep a little. With a higher temperature
-# all the little ones add up, and the second image loses more. So a temperature can reorder the answers of different
-# images, and with them the curve, though as a rule by little. d: a classifier that gives every class a tenth is
-# calibrated and mostly wrong. e: it was chosen for these strange images; others, which nobody had when choosing, may
-# score otherwise. Choose it on familiar validation images, by the false alarms that one can afford. f: -log is
-# convex, so that the NLL of a mean is at most the mean of the NLLs (Jensen). Nothing of the kind holds for the ECE:
-# members that are not sure enough make an ensemble that is even less so.
+# all the little ones add up, and the image of which all classes keep a little loses more. So a temperature can reorder
+# the answers of different images, and with them the curve, though as a rule by little. d: a classifier that gives every
+# class a tenth is calibrated and mostly wrong. e: it was chosen for these strange images; others, which nobody had when
+# choosing, may score otherwise. Choose it on familiar validation images, by the false alarms that one can afford. f:
+# -log is convex, so that the NLL of a mean is at most the mean of the NLLs (Jensen). Nothing of the kind holds for the
+# ECE: members that are not sure enough make an ensemble that is even less so.

@@ -89,7 +89,8 @@ with checks.exercise("9.1", half_width, covers):
                  math.tan(0.45 * math.pi) * gap / 2,
              "That is t times the standard *deviation*. The mean of two values scatters less.": (high - low) / 2**0.5,
              "That is the whole width. Half of it is asked for.": high - low,
-             "That is t times half the standard deviation with n in its denominator: n - 1 is meant.":
+             "It is too small by a root of two: has the standard deviation n in its denominator where n - 1 is meant, "
+             "or is it divided by n instead of its root?":
                  (high - low) / 2**1.5},
         )  # fmt: skip
     pairs = np.random.default_rng(0).normal(size=(400_000, 2))
@@ -346,7 +347,8 @@ with checks.exercise("9.4", smallest_margin):
                  abs(center)},
         )  # fmt: skip
     for name, differences in contrasts.items():
-        print(f"{name}: mean {np.mean(differences):+.3g}, smallest margin {smallest_margin(np.array(differences)):.3g}")
+        found = checks.number(smallest_margin(np.array(differences)), "smallest_margin(differences)", 0)
+        print(f"{name}: mean {np.mean(differences):+.3g}, smallest margin {found:.3g}")
 
 
 # %% tags=["also-right"]
@@ -355,7 +357,7 @@ def smallest_margin(differences):  # tries margins: p falls as they grow
     while high - low > 1e-6 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if results.p_equal(differences, middle) < 0.05 else (middle, high)
-    return high
+    return np.array([high])
 
 
 # %% tags=["wrong"]
@@ -432,8 +434,8 @@ with checks.exercise("9.5", seeds):
     for name, differences in contrasts.items():
         if results.p_value(differences) > 0.05 and np.mean(differences):
             effect, exact = abs(np.mean(differences)) / np.std(differences, ddof=1), results.seeds_needed(differences)
-            exact = exact or "a thousand or more"
-            print(f"{name}, against 0: d = {effect:.2f}, {seeds(effect):,.0f} seeds; by Student's t {exact}")
+            exact, found = exact or "a thousand or more", checks.number(seeds(effect), "seeds(d)", 0)
+            print(f"{name}, against 0: d = {effect:.2f}, {found:,.0f} seeds; by Student's t {exact}")
 
 
 # %% tags=["also-right"]
@@ -443,7 +445,7 @@ def seeds(d, level=0.05, power=0.9):  # by bisection
         middle = (low + high) / 2
         enough = stats.norm.cdf(d * math.sqrt(middle) - stats.norm.isf(level / 2)) > power
         low, high = (low, middle) if enough else (middle, high)
-    return high
+    return np.array([high])
 
 
 # %% tags=["wrong"]
@@ -508,7 +510,7 @@ with checks.exercise("9.6", highest_rate, seeds_to_exclude):
         print(f"none of {n} failed: the rate may still be {bound:.1%}")
     for rate in (0.5, 0.1, 0.05):
         found = seeds_to_exclude(rate)
-        checks.require(isinstance(found, int), f"seeds_to_exclude({rate}) should be an integer.")
+        checks.require(isinstance(found, int | np.integer), f"seeds_to_exclude({rate}) should be an integer.")
         checks.require(found > 0, f"seeds_to_exclude({rate}) is {found}: some seeds are needed.")
         lucky = [(1 - rate) ** k for k in (found, found - 1)]
         hint = f"With a rate of {rate}, {found} seeds go without a failure in {lucky[0]:.1%} of cases: too few seeds."
@@ -525,7 +527,7 @@ def seeds_to_exclude(rate):
     n, lucky = 0, 1.0
     while lucky > 0.05:
         n, lucky = n + 1, lucky * (1 - rate)
-    return n
+    return np.int64(n)
 
 
 # %% tags=["wrong"]

@@ -457,13 +457,17 @@ def verdict_table(reports):
     for letter in results.RULES["claims"]:
         asked = [(rule, n) for rule in results.deciding(letter) for n in rule.get("n_labels", [""])]
         for rule, n in asked:
-            of = {name: _judged(claims[letter][1], rule["id"], n) for name, claims in judged.items()}
+            of = {name: [part for part in claims[letter][1] if (part["id"], part["labels"]) == (rule["id"], n)]
+                  for name, claims in judged.items()}  # fmt: skip
+            m = {name: sum(len(parts) for _, parts in claims.values()) for name, claims in judged.items()}
+            said = {name: _said(parts, m[name]) for name, parts in of.items()}
             labels = n if isinstance(n, str) else f"{n:,}"
             what = f"{rule['claim']}: {rule['contrast']}"
-            rows.append({"claim": letter, "what is compared": what, "labels": labels} | _side_by_side(of))
+            rows.append({"claim": letter, "what is compared": what, "labels": labels} | _side_by_side(said, of))
         if len(asked) > 1:
-            of = {name: (claims[letter][0], "") for name, claims in judged.items()}
-            rows.append({"claim": letter, "what is compared": "all of the claim", "labels": ""} | _side_by_side(of))
+            said, of = ({name: claims[letter][i] for name, claims in judged.items()} for i in (0, 1))
+            what = {"claim": letter, "what is compared": "all of the claim", "labels": ""}
+            rows.append(what | _side_by_side(said, of))
     return _wide_table(rows)
 
 
@@ -473,20 +477,18 @@ def _wide_table(rows):
     return table.loc[:, (table != "").any()].style.hide(axis="index").set_properties(**{"padding-right": "1em"})
 
 
-def _judged(contrasts, id, labels):
-    """The verdict on the contrast of that id and number of labels, and what it rests on."""
-    for entry in contrasts:
-        if (entry["id"], entry["labels"]) == (id, labels):
-            return entry["verdict"], f": {results.difference_text(entry)}, {results.seeds_text(entry)}"
-    return "undecided", ": not measured"
+def _said(parts, m):
+    """The verdict on a contrast, the only one of `parts`, and what it rests on."""
+    if not parts:
+        return "undecided: not measured"
+    return f"{parts[0]['verdict']}: {results.decided_text(parts[0] | {'n_labels': None}, m)}"  # they have a column
 
 
-def _side_by_side(of):
-    """Columns of `verdict_table` for verdicts and what they rest on, by name, and whether the first holds elsewhere."""
-    (first, (verdict, rest)), *others = of.items()
-    row = {first: verdict + rest}
-    for name, (there, rest) in others:
-        row |= {name: there + rest, f"holds on {name}": results.holds(verdict, there)}
+def _side_by_side(said, of):
+    """Columns of `verdict_table`: what is `said` by name of a report, and if the parts `of` the first hold there."""
+    (first, *others), row = of, {}
+    for name in of:
+        row |= {name: said[name]} | ({f"holds on {name}": results.holds(of[first], of[name])} if name in others else {})
     return row
 
 
@@ -495,7 +497,8 @@ def headline_table(reports):
     cells, titles = {}, {}
     for name, (_, entries) in reports.items():
         most = max((entry["n_labels"] or 0 for entry in entries), default=0)
-        for entry in (entry for entry in entries if entry["split"] == "test" and "claim" not in entry):
+        of_first_page = [e for e in entries if e["split"] == "test" or e.get("covers") == "failures"]
+        for entry in (entry for entry in of_first_page if "claim" not in entry):
             n = entry["n_labels"]
             key = entry["id"], "" if not n else "all" if n == most else f"{n:,}"
             cells[key, name] = results.mean_text(entry)

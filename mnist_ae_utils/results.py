@@ -32,7 +32,8 @@ _PARTS = {
     "knn_accuracy": "accuracy of nearest neighbors", "linear_probe_accuracy": "accuracy of a linear probe",
     "kmeans_accuracy": "accuracy of k-means", "kmeans_nmi": "NMI of k-means and classes",
     "skill_lost": "share of skill lost", "running": "running averages", "recomputed": "recomputed statistics",
-    "active_units": "active dimensions", "kl": "KL divergence", "nll": "negative log-likelihood",
+    "fixed_minus_tuned": "MLP of chapter 1 minus one that is tuned", "active_units": "active dimensions",
+    "kl": "KL divergence", "nll": "negative log-likelihood",
     "seconds": "time, one after the other",
 }  # fmt: skip
 _WORDS = {
@@ -158,9 +159,48 @@ def deciding(letter):
     return [rule for of in RULES["contrasts"].values() for rule in of if rule.get("primary") == letter]
 
 
-def holds(verdict, elsewhere):
-    """Whether a verdict is the same on other data: "yes", "no", or "undecided" where one of the two is."""
-    return "undecided" if "undecided" in (verdict, elsewhere) else "yes" if verdict == elsewhere else "no"
+def beside(letter, entries, also=()):
+    """What was measured beside a claim and decides nothing, in words; "" if nothing was.
+
+    That is each contrast of which the rules say that it goes on from one that decides the claim ("..."), and the
+    entries with an id in `also`.
+    """
+    goes_on, ids = False, {}
+    for rule in (rule for of in RULES["contrasts"].values() for rule in of):
+        goes_on = "primary" not in rule and goes_on and rule["claim"].startswith("...")
+        if goes_on or rule["id"] in also:
+            ids[rule["id"]] = rule["claim"].removeprefix("... ")
+        goes_on = goes_on or rule.get("primary") == letter
+    ids |= {id: name(id) for id in also if id not in ids}
+    said = []
+    for id, what in ids.items():
+        of = [entry for entry in entries if entry["id"] == id and entry["split"] == "test"]
+        sizes = [difference_text(e) + (f" with {e['n_labels']:,} labels" if e["n_labels"] else "") for e in of]
+        said += [f"{what}: {', '.join(sizes)}"] if of else []
+    return "; ".join(said)
+
+
+def holds(parts, elsewhere):
+    """Whether a claim's contrasts, as `judge_claims` gives them, come out as they do on other data, each for itself.
+
+    "no" if a verdict is another one there, else "undecided" if one is undecided or missing on either side, else "yes".
+    Where a difference that matters on one side meets "no difference that matters" on the other, that says "no" only if
+    the former's interval lies beyond the margin; else one difference could be behind both.
+    """
+    there = {(entry["id"], entry["labels"]): entry for entry in elsewhere}
+    said = [_part_holds(entry, there.get((entry["id"], entry["labels"]))) for entry in parts]
+    return "no" if "no" in said else "undecided" if "undecided" in said or not said else "yes"
+
+
+def _part_holds(*both):
+    verdicts = {entry["verdict"] if entry else "undecided" for entry in both}
+    if "undecided" in verdicts:
+        return "undecided"
+    near = [e for e in both if e["verdict"] != "no difference that matters" and -(e.get("matters") or 0) < e["ci"][1]
+            and e["ci"][0] < (e.get("matters") or 0)]  # fmt: skip
+    if "no difference that matters" in verdicts and near:
+        return "undecided"
+    return "yes" if len(verdicts) == 1 else "no"
 
 
 def seeds_needed(differences, above=0.0, level=0.05, power=0.9):
@@ -203,9 +243,21 @@ def seeds_text(entry):
     return f"{n} seed{'s' * (n != 1)}"
 
 
-def _size_text(entry):
-    labels = f" with {entry['n_labels']:,} labels" if entry["n_labels"] else ""
-    return f"{difference_text(entry)}{labels}, {seeds_text(entry)}"
+def decided_text(entry, m):
+    """On what the verdict on one of `m` primary contrasts rests, in words.
+
+    Its size, its threshold and margin, its corrected p, how many seeds, and how many would decide it.
+    """
+    scale, unit = (100, "points") if entry["unit"] == "fraction" else (1, entry["unit"])
+    words = [difference_text(entry)]
+    words += [f"threshold {scale * entry['above']:+.3g} {unit}"] if entry["above"] else []
+    words += [f"margin {scale * entry['matters']:.3g} {unit}"] if entry.get("matters") else []
+    n, planned = len(entry["per_seed"]), entry.get("seeds_planned", 0)
+    words.append(f"corrected p {p_text(entry['p'])}")
+    words.append(f"{n} of {planned} planned seeds" if n < planned else seeds_text(entry))
+    if entry["verdict"] == "undecided" and (n := seeds_needed(entry["per_seed"], entry["above"], 0.05 / m)):
+        words[-1] += f" (about {n} would decide it)"
+    return ("" if not entry["n_labels"] else f"with {entry['n_labels']:,} labels ") + ", ".join(words)
 
 
 def slug(name):
@@ -371,8 +423,6 @@ class Results:
         if of_images is not None and not diverged:
             value, interval = interval_over_images(of_images)
             stated["covers"] = "seeds and images"
-        if stated.get("headline"):
-            stated.setdefault("shown", "results")
         reference = reference and {"value": float(reference[0]), "source": reference[1]}
         return self._record(id, value, interval, per_seed, unit, split, n_labels, note, reference=reference, **stated)
 
@@ -440,11 +490,11 @@ class Results:
         labels = f" with {n_labels} labels" if n_labels else ""
         raise ValueError(f"{self.notebook} recorded no {id!r}{labels} on the test set: add it first")
 
-    def claims(self, entries, made_with=None):
+    def claims(self, entries, made_with=None, here=()):
         """Record ``claim_a`` and so on, the article's claims, with their verdicts by `judge_claims` on `entries`.
 
         Of the `report` on other data that was `made_with` what that says, they are ``claim_a.fashion-mnist`` and so on,
-        with their differences as a note.
+        with their differences as a note, and whether they hold there, as what was returned for `here` has them.
         Returns [(claim entry, its contrasts with "verdict" and "p" added)].
         """
         dataset = (made_with or self.made_with)["dataset"]
@@ -457,7 +507,9 @@ class Results:
             id, shown = (f"claim_{letter}.{slug(dataset)}", "elsewhere") if made_with else (f"claim_{letter}", "claims")
             stated = {"dataset": dataset, "shown": shown, "headline": letter}
             if made_with:
-                stated["note"] = "; ".join(map(_size_text, parts)) or "not measured there"
+                said = [f"{entry['claim']}: {decided_text(entry, m)}" for entry in parts]
+                own = next((parts for claim, parts in here if claim["headline"] == letter), [])
+                stated |= {"note": "; ".join(said) or "not measured there", "holds": holds(own, parts)}
             found.append((self._verdict(id, value, RULES["claims"][letter], rule, **stated), parts))
         return found
 
@@ -469,6 +521,8 @@ class Results:
         return self._record(id, value, None, [], "verdict", "test", None, claim=claim, rule=rule, **more)
 
     def _record(self, id, value, interval, per_seed, unit, split, n_labels, note=None, **stated):
+        if stated.get("headline"):
+            stated.setdefault("shown", "results")
         entry = {
             "id": id, "notebook": self.notebook, "value": value, "ci": interval and list(interval),
             "per_seed": per_seed, "unit": unit, "split": split, "dataset": self.made_with["dataset"],

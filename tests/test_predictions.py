@@ -73,12 +73,19 @@ def broken():
     return 1 / 0
 
 
+def of_integers():
+    return torch.arange(3).softmax(0)
+
+
 def test_a_check_says_what_is_not_yet_right_in_a_sentence(capsys):
     with pytest.raises(checks.NotYet, match="Write `answer` first"), checks.exercise("1.1", answer):
         answer()
     line = broken.__code__.co_firstlineno + 1
     with pytest.raises(checks.NotYet, match=f"ZeroDivisionError in line {line}"), checks.exercise("1.1", broken):
         broken()
+    with pytest.raises(checks.NotYet, match="NotImplementedError in line .* 'Long'"):
+        with checks.exercise("1.1", of_integers):  # an ordinary mistake, no stub
+            of_integers()
     with pytest.raises(checks.NotYet, match="^smaller$"), checks.exercise("1.1"):
         checks.require(2 < 1, "smaller")
     assert capsys.readouterr().out == ""

@@ -95,6 +95,33 @@ def test_combine(verdicts, combined):
     assert results.combine(verdicts) == combined
 
 
+def part(verdict, id="x", ci=(0.4, 0.6), matters=0.5):
+    return {"id": id, "labels": "", "verdict": verdict, "ci": ci, "matters": matters}
+
+
+@pytest.mark.parametrize(
+    "here, there, holds",
+    [
+        ([part("supported")], [part("supported")], "yes"),
+        ([part("supported")], [part("refuted")], "no"),
+        ([part("supported")], [part("undecided")], "undecided"),
+        ([part("supported")], [], "undecided"),
+        ([], [], "undecided"),
+        # both mixed, but the other way round; an undecided part beside one that holds
+        ([part("supported"), part("refuted", "y")], [part("refuted"), part("supported", "y")], "no"),
+        ([part("supported"), part("refuted", "y")], [part("supported"), part("undecided", "y")], "undecided"),
+        ([part("supported"), part("refuted", "y")], [part("refuted", "y"), part("supported")], "yes"),
+        # a difference between 0.4 and 0.6 may be one of 0.45, which does not matter; one between 0.6 and 0.8 may not
+        ([part("supported")], [part("no difference that matters", ci=(0.1, 0.45))], "undecided"),
+        ([part("supported", ci=(0.6, 0.8))], [part("no difference that matters", ci=(0.1, 0.45))], "no"),
+        ([part("no difference that matters")], [part("refuted", ci=(-0.6, -0.4))], "undecided"),
+        ([part("no difference that matters")], [part("no difference that matters")], "yes"),
+    ],
+)
+def test_a_claim_holds_if_all_its_parts_do(here, there, holds):
+    assert results.holds(here, there) == holds
+
+
 def test_two_one_sided_tests_agree_with_the_90_percent_interval():
     differences = [0.3, 0.1, 0.4, 0.2]
     _, (low, high) = results.confidence_interval(differences, level=0.9)

@@ -9,7 +9,7 @@ from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
-from mnist_ae_utils.results import holds, possible_interval
+from mnist_ae_utils.results import possible_interval
 
 # Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
 BEFORE_THE_RULES = (
@@ -48,6 +48,11 @@ def measured(entry):
     return f"{mean} ({' to '.join(ends)})" if ends else mean
 
 
+def covered(entry):
+    """Over what the interval goes: how many seeds, and whether the choice of test images as well."""
+    return f"{len(entry['per_seed'])}{', images too' if entry.get('covers') == 'seeds and images' else ''}"
+
+
 def title(entry):
     """What an entry measures, in words."""
     labels = f", {entry['n_labels']:,} labels" if entry["n_labels"] else ""
@@ -67,7 +72,9 @@ def rules(header):
     commit, _, date = header["rules"].partition(" of ")
     written = f"The rules are those of commit `{short(commit)}`{f' of {date}' if date else ''}"
     if chapter.seeds_of(header["seeds"])[0] >= chapter.CONFIRMATION:
-        return f"{written}; on the seeds of this report nothing was run before."
+        before = "on these data nothing was run before on the seeds of this report; on MNIST the same seeds were"
+        on_mnist = header["dataset"]["name"] == "mnist"
+        return f"{written}; {'on the seeds of this report nothing was run before' if on_mnist else before}."
     return f"{written}, written after earlier results on the same seeds: the verdicts are provisional."
 
 
@@ -85,12 +92,12 @@ _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"), undefined=jinja2.StrictUndefined,
     trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
 )  # fmt: skip
-_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, seeds, rules, holds)}
+_TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, title, cell, short, seeds, rules, covered)}
 
 
 def page(results):
     """The first page as Markdown, from the content of ``results.json`` and nothing else."""
-    entries = [{"note": "", "shown": None} | entry for entry in results["results"]]
+    entries = [{"note": "", "shown": None, "covers": "seeds"} | entry for entry in results["results"]]
     shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
     elsewhere = {}  # by data set and claim
     for entry in shown["elsewhere"]:
