@@ -93,7 +93,7 @@ with checks.exercise("2.1", conv_costs, dense_costs):
                         n_in * n_out + c_out}  # fmt: skip
         of_both = (of_filter, of_use), (of_dense, {})
         for (what, found), expected, mistakes in zip(asked.items(), counted, of_both, strict=True):
-            checks.require(isinstance(found, tuple | list) and len(found) == 2, f"{what} should be two numbers.")
+            checks.several(found, 2, f"{what} should be two numbers.")
             names = "parameters", "multiplications"
             for number, right, name, likely in zip(found, expected, names, mistakes, strict=True):
                 number = checks.number(number, f"The number of {name} of {what}", 0)

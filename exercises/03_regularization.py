@@ -241,7 +241,7 @@ with checks.exercise("3.3", predicted, errors_at):
     outcomes = {}
     for hidden in (512, 8, 32, 128):
         pair = errors_at(hidden)
-        checks.require(isinstance(pair, tuple | list) and len(pair) == 2, "Return two errors: on few, on validation.")
+        checks.several(pair, 2, "Return two errors: on few, on validation.")
         outcomes[hidden] = [checks.number(error, f"An error of errors_at({hidden})", 0) for error in pair]
         if hidden == 512:  # where the two errors are farthest apart
             torch.manual_seed(0)
@@ -370,7 +370,8 @@ with checks.exercise("3.4", trained):
             checks.require(isinstance(nets[name], models.DenseAutoencoder), "Return the network.")
             shown[name] = torch.cat(seen) if seen else torch.zeros(0, 784)
             upwards = min(pulls, default=0.0) < 0  # in the end, of the training with noise
-            seen.clear(), pulls.clear()
+            for noted in (seen, pulls):
+                noted.clear()
     finally:
         for watch in watches:
             watch.remove()
@@ -565,7 +566,7 @@ with checks.exercise("3.5", early_stopping):
         ([4, 4, 4, 3], 2, (1, 3), {"As low as before is no new least error.": (4, 4)}),
     ):
         found = early_stopping(list(errors), patience)
-        checks.require(isinstance(found, tuple | list) and len(found) == 2, "Return the epoch kept and the last epoch.")
+        checks.several(found, 2, "Return the epoch kept and the last epoch.")
         likely |= {"Epochs are counted from 1, positions in a list from 0.": [epoch - 1 for epoch in right],
                    "The last epoch is kept. It should be the best.": [right[1], right[1]],
                    "The two numbers have changed places: first the epoch kept.": right[::-1]}  # fmt: skip
@@ -722,7 +723,7 @@ with checks.exercise("3.6", experiment):
     for of_validation, of_test in ((0.1, 10.0), (10.0, 0.1), (1.0, 1.0)):
         splits, elsewhere = (world(of_validation, of) for of in (of_test, 10.0 if of_test < 1 else 0.01))
         found = experiment(*splits)
-        checks.require(isinstance(found, tuple | list) and len(found) == 2, "Return the strength and the accuracy.")
+        checks.several(found, 2, "Return the strength and the accuracy.")
         strength, right = checks.option(found[0], STRENGTHS), checks.number(found[1], "The accuracy", 0, 1)
         checks.require(
             strength == experiment(*elsewhere)[0],

@@ -458,10 +458,9 @@ with checks.exercise("4.4", honest_accuracy):
 
     splits = [scattered_points(n, spread) for n, spread in ((300, 5.0), (400, 5.0), (400, 500.0))]
     answer = honest_accuracy(*splits)
-    checks.require(
-        isinstance(answer, tuple | list) and len(answer) == 2 and answer[0] in (1, 3, 7, 15, 31),
-        "Return a pair: the number of neighbors chosen, one of `numbers`, and the test accuracy.",
-    )
+    hint = "Return a pair: the number of neighbors chosen, one of `numbers`, and the test accuracy."
+    checks.several(answer, 2, hint)
+    checks.require(answer[0] in (1, 3, 7, 15, 31), hint)
     fitted = {k: make_pipeline(StandardScaler(), KNeighborsClassifier(k)).fit(*splits[0]) for k in (1, 3, 7, 15, 31)}
     for of in fitted.values():  # test labels with which each number in turn would look best
         chosen, _ = honest_accuracy(*splits[:2], (splits[2][0], of.predict(splits[2][0])))
@@ -699,7 +698,7 @@ with checks.exercise("4.6", faults):
     for k in (3, 1, 8):
         given = torch.tensor(points).float(), torch.tensor(labels), torch.tensor(known)
         answer = faults(*(tensor.to(chapter.device) for tensor in given), k)
-        checks.require(isinstance(answer, tuple | list) and len(answer) == 2, "Return two numbers.")
+        checks.several(answer, 2, "Return two numbers.")
         across = checks.number(answer[0], "The first share", 0, 1)
         lost = checks.number(answer[1], "The second share", 0, 1)
         nearest, fewer = kneighbors_graph(points, k), kneighbors_graph(points, max(k - 1, 1))
@@ -854,7 +853,7 @@ with checks.exercise("4.7", half_widths):
     }
     for name, (a, b) in tables.items():
         answer = half_widths(a.copy(), b.copy())
-        checks.require(isinstance(answer, tuple | list) and len(answer) == 2, "Return two numbers: paired, unpaired.")
+        checks.several(answer, 2, "Return two numbers: paired, unpaired.")
         widths = [checks.number(width, "A half-width", 0) for width in answer]
         right = []
         for tested in (stats.ttest_rel(a, b), stats.ttest_ind(a, b)):

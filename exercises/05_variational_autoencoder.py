@@ -104,7 +104,7 @@ with checks.exercise("5.1", elbo, posterior):
             relative=1e-6,
         )  # fmt: skip
         answer = posterior(x, w, s)
-        checks.require(isinstance(answer, tuple | list) and len(answer) == 2, "Return two numbers: mean and variance.")
+        checks.several(answer, 2, "Return two numbers: mean and variance.")
         mean = checks.number(answer[0], "The posterior's mean")
         variance = checks.number(answer[1], "The posterior's variance", 0, 1)
         grid = np.linspace(-12, 12, 40_001)
@@ -211,8 +211,7 @@ with checks.exercise("5.2", reparameterized, by_score):
         }
         for (name, expected), function in zip(right.items(), (reparameterized, by_score), strict=True):
             answer = function(mu, sigma, epsilon)
-            two = isinstance(answer, tuple | list) and len(answer) == 2
-            checks.require(two, f"{name} should return two tensors.")
+            checks.several(answer, 2, f"{name} should return two tensors.")
             for end, found, of, value in zip(("mu", "sigma"), answer, expected, (2 * mu, 2 * sigma), strict=True):
                 what = f"{name}: the derivative by {end}"
                 checks.tensor(found, what, (len(epsilon),))

@@ -283,7 +283,7 @@ with checks.exercise("7.3", both_ways):
     for mode in (False, True):
         net = copy.deepcopy(original).train(mode)
         given = both_ways(net, some)
-        checks.require(isinstance(given, tuple | list) and len(given) == 2, "Return two tensors of logits.")
+        checks.several(given, 2, "Return two tensors of logits.")
         old, new = original.state_dict(), net.state_dict()
         checks.require(old.keys() == new.keys() and all((new[name] == old[name]).all() for name in old),
                        "Afterwards the network is not as it was: its running averages have changed.")  # fmt: skip

@@ -554,8 +554,7 @@ with checks.exercise("8.6", calibration):
         return (sure.double()[order].mean(1) - right[order].mean(1)).abs().mean().item()
 
     found = calibration(*given)
-    two = isinstance(found, tuple | list) and len(found) == 2
-    checks.require(two, "Return two numbers: the temperature and the ECE.")
+    checks.several(found, 2, "Return two numbers: the temperature and the ECE.")
     temperature = checks.number(found[0], "The temperature", 0)
     checks.close(
         temperature, fitted(*given[:2]), "Another temperature has a smaller NLL on the validation images.",

@@ -262,7 +262,7 @@ def corrected():
 with checks.exercise("9.3", corrected):
     p = np.array([0.03, 0.01, 0.04, 0.02])
     found = corrected()
-    checks.require(isinstance(found, list | tuple) and len(found) == 4, "Return a list of four numbers.")
+    checks.several(found, 4, "Return a list of four numbers.")
     found = [checks.number(value, "A corrected p-value", 0, 1) for value in found]
     ranks = p.argsort().argsort()
     checks.close(

@@ -58,6 +58,11 @@ def require(condition, hint):
         raise NotYet(hint)
 
 
+def several(answer, n, hint):
+    """Raise NotYet with the hint unless the answer is a tuple or list of `n`."""
+    require(isinstance(answer, tuple | list) and len(answer) == n, hint)
+
+
 def number(value, what, low=-math.inf, high=math.inf):
     """The value as a float; NotYet unless it is one finite number from `low` to `high`. `what` names it in the hint."""
     if isinstance(value, torch.Tensor | np.ndarray) and math.prod(value.shape) == 1:

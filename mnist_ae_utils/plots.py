@@ -459,8 +459,7 @@ def verdict_table(reports):
         for rule, n in asked:
             of = {name: [part for part in claims[letter][1] if (part["id"], part["labels"]) == (rule["id"], n)]
                   for name, claims in judged.items()}  # fmt: skip
-            m = {name: sum(len(parts) for _, parts in claims.values()) for name, claims in judged.items()}
-            said = {name: _said(parts, m[name]) for name, parts in of.items()}
+            said = {name: _said(parts) for name, parts in of.items()}
             labels = n if isinstance(n, str) else f"{n:,}"
             what = f"{rule['claim']}: {rule['contrast']}"
             rows.append({"claim": letter, "what is compared": what, "labels": labels} | _side_by_side(said, of))
@@ -477,18 +476,19 @@ def _wide_table(rows):
     return table.loc[:, (table != "").any()].style.hide(axis="index").set_properties(**{"padding-right": "1em"})
 
 
-def _said(parts, m):
+def _said(parts):
     """The verdict on a contrast, the only one of `parts`, and what it rests on."""
     if not parts:
         return "undecided: not measured"
-    return f"{parts[0]['verdict']}: {results.decided_text(parts[0] | {'n_labels': None}, m)}"  # they have a column
+    return f"{parts[0]['verdict']}: {results.decided_text(parts[0] | {'n_labels': None})}"  # they have a column
 
 
 def _side_by_side(said, of):
     """Columns of `verdict_table`: what is `said` by name of a report, and if the parts `of` the first hold there."""
-    (first, *others), row = of, {}
-    for name in of:
-        row |= {name: said[name]} | ({f"holds on {name}": results.holds(of[first], of[name])} if name in others else {})
+    first, *others = of
+    row = {first: said[first]}
+    for name in others:
+        row |= {name: said[name], f"holds on {name}": results.holds(of[first], of[name])}
     return row
 
 
@@ -497,13 +497,12 @@ def headline_table(reports):
     cells, titles = {}, {}
     for name, (_, entries) in reports.items():
         most = max((entry["n_labels"] or 0 for entry in entries), default=0)
-        of_first_page = [e for e in entries if e["split"] == "test" or e.get("covers") == "failures"]
-        for entry in (entry for entry in of_first_page if "claim" not in entry):
+        for entry in (entry for entry in entries if "claim" not in entry):
             n = entry["n_labels"]
-            key = entry["id"], "" if not n else "all" if n == most else f"{n:,}"
+            key = entry["id"], entry["split"], "" if not n else "all" if n == most else f"{n:,}"
             cells[key, name] = results.mean_text(entry)
-            if entry.get("shown") == "results":
-                titles.setdefault(key, {"figure": entry["headline"], "labels": key[1], "unit": results.unit(entry)})
+            if results.is_headline(entry):
+                titles.setdefault(key, {"figure": entry["headline"], "labels": key[-1], "unit": results.unit(entry)})
     return _wide_table(row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items())
 
 

@@ -139,10 +139,13 @@ def judge_claims(entries, dataset):
     """The article's claims as the primary contrasts among a report's `entries` decide them, all judged as one family.
 
     A claim of which the rules name a contrast that is `left_out`, be it at one number of labels, is undecided.
-    Returns {letter: (verdict, its contrasts with "verdict" and "p" added)}.
+    Returns {letter: (verdict, its contrasts with "verdict", "p" and "of", how many were judged, added)}.
     """
     primary = [entry for entry in entries if entry.get("primary")]
-    judged = [e | {"verdict": v, "p": p} for e, (v, p) in zip(primary, judge(primary), strict=True)]
+    judged = [
+        entry | {"verdict": verdict, "p": p, "of": len(primary)}
+        for entry, (verdict, p) in zip(primary, judge(primary), strict=True)
+    ]
     of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
     lacking = {id for name, of in of_notebooks.items() for id, _ in left_out(name, of, dataset)}
     found = {}
@@ -167,15 +170,14 @@ def beside(letter, entries, also=()):
     """
     goes_on, ids = False, {}
     for rule in (rule for of in RULES["contrasts"].values() for rule in of):
-        goes_on = "primary" not in rule and goes_on and rule["claim"].startswith("...")
-        if goes_on or rule["id"] in also:
+        goes_on = rule.get("primary") == letter or goes_on and rule["claim"].startswith("...")
+        if "primary" not in rule and (goes_on or rule["id"] in also):
             ids[rule["id"]] = rule["claim"].removeprefix("... ")
-        goes_on = goes_on or rule.get("primary") == letter
     ids |= {id: name(id) for id in also if id not in ids}
     said = []
     for id, what in ids.items():
         of = [entry for entry in entries if entry["id"] == id and entry["split"] == "test"]
-        sizes = [difference_text(e) + (f" with {e['n_labels']:,} labels" if e["n_labels"] else "") for e in of]
+        sizes = [f"{difference_text(entry)} {_labels_text(entry)}".rstrip() for entry in of]
         said += [f"{what}: {', '.join(sizes)}"] if of else []
     return "; ".join(said)
 
@@ -192,15 +194,16 @@ def holds(parts, elsewhere):
     return "no" if "no" in said else "undecided" if "undecided" in said or not said else "yes"
 
 
-def _part_holds(*both):
-    verdicts = {entry["verdict"] if entry else "undecided" for entry in both}
-    if "undecided" in verdicts:
+def _part_holds(here, there):
+    if there is None or "undecided" in (here["verdict"], there["verdict"]):
         return "undecided"
-    near = [e for e in both if e["verdict"] != "no difference that matters" and -(e.get("matters") or 0) < e["ci"][1]
-            and e["ci"][0] < (e.get("matters") or 0)]  # fmt: skip
-    if "no difference that matters" in verdicts and near:
-        return "undecided"
-    return "yes" if len(verdicts) == 1 else "no"
+    if here["verdict"] == there["verdict"]:
+        return "yes"
+    apart = [entry for entry in (here, there) if entry["verdict"] != "no difference that matters"]
+    if len(apart) == 2:
+        return "no"
+    ((low, high),) = (entry["ci"] for entry in apart)
+    return "undecided" if -here["matters"] < high and low < here["matters"] else "no"
 
 
 def seeds_needed(differences, above=0.0, level=0.05, power=0.9):
@@ -232,9 +235,18 @@ def difference_text(entry):
     """A contrast's mean with its interval, such as "+0.13 (-0.02 to +0.28) points"; "diverged" without a mean."""
     if entry["value"] is None:
         return "diverged"
-    scale, unit = (100, "points") if entry["unit"] == "fraction" else (1, entry["unit"])
+    scale, unit = _in_points(entry)
     mean, *ends = (f"{scale * number:+.3g}" for number in (entry["value"], *(entry["ci"] or ())))
     return f"{mean} ({' to '.join(ends)}) {unit}" if ends else f"{mean} {unit}"
+
+
+def _in_points(entry):
+    """By what a difference is multiplied where people read it, and its unit then."""
+    return (100, "points") if entry["unit"] == "fraction" else (1, entry["unit"])
+
+
+def _labels_text(entry):
+    return f"with {entry['n_labels']:,} labels" if entry["n_labels"] else ""
 
 
 def seeds_text(entry):
@@ -243,21 +255,21 @@ def seeds_text(entry):
     return f"{n} seed{'s' * (n != 1)}"
 
 
-def decided_text(entry, m):
-    """On what the verdict on one of `m` primary contrasts rests, in words.
+def decided_text(entry):
+    """On what the verdict on a contrast rests that `judge_claims` judged, in words.
 
     Its size, its threshold and margin, its corrected p, how many seeds, and how many would decide it.
     """
-    scale, unit = (100, "points") if entry["unit"] == "fraction" else (1, entry["unit"])
-    words = [difference_text(entry)]
+    scale, unit = _in_points(entry)
+    words = [f"{_labels_text(entry)} {difference_text(entry)}".lstrip()]
     words += [f"threshold {scale * entry['above']:+.3g} {unit}"] if entry["above"] else []
     words += [f"margin {scale * entry['matters']:.3g} {unit}"] if entry.get("matters") else []
     n, planned = len(entry["per_seed"]), entry.get("seeds_planned", 0)
     words.append(f"corrected p {p_text(entry['p'])}")
     words.append(f"{n} of {planned} planned seeds" if n < planned else seeds_text(entry))
-    if entry["verdict"] == "undecided" and (n := seeds_needed(entry["per_seed"], entry["above"], 0.05 / m)):
+    if entry["verdict"] == "undecided" and (n := seeds_needed(entry["per_seed"], entry["above"], 0.05 / entry["of"])):
         words[-1] += f" (about {n} would decide it)"
-    return ("" if not entry["n_labels"] else f"with {entry['n_labels']:,} labels ") + ", ".join(words)
+    return ", ".join(words)
 
 
 def slug(name):
@@ -276,6 +288,11 @@ def name(id):
 def unit(entry):
     """The unit in which tables show an entry: percent for fractions, none for plain numbers."""
     return "%" if entry["unit"] == "fraction" else "" if entry["unit"] in _NO_UNITS else entry["unit"]
+
+
+def is_headline(entry):
+    """Whether an entry stands among the results on a report's first page: of test images, or how often runs fail."""
+    return entry.get("shown") == "results" and (entry["split"] == "test" or entry.get("covers") == "failures")
 
 
 def possible_interval(entry):
@@ -507,7 +524,7 @@ class Results:
             id, shown = (f"claim_{letter}.{slug(dataset)}", "elsewhere") if made_with else (f"claim_{letter}", "claims")
             stated = {"dataset": dataset, "shown": shown, "headline": letter}
             if made_with:
-                said = [f"{entry['claim']}: {decided_text(entry, m)}" for entry in parts]
+                said = [f"{entry['claim']}: {decided_text(entry)}" for entry in parts]
                 own = next((parts for claim, parts in here if claim["headline"] == letter), [])
                 stated |= {"note": "; ".join(said) or "not measured there", "holds": holds(own, parts)}
             found.append((self._verdict(id, value, RULES["claims"][letter], rule, **stated), parts))

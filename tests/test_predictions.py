@@ -111,6 +111,14 @@ def test_a_number_may_be_of_any_library(value):
     assert checks.number(value, "error", 0, 10) == 3.0
 
 
+@pytest.mark.parametrize("value", [(1,), [1, 2, 3], None, torch.tensor([1, 2]), {1: 2, 2: 3}, "12"])
+def test_several_are_a_tuple_or_a_list_of_so_many(value):
+    for right in ((1, 2), [1, torch.tensor(2)]):
+        checks.several(right, 2, "Two.")
+    with pytest.raises(checks.NotYet, match=r"^Two\.$"):
+        checks.several(value, 2, "Two.")
+
+
 @pytest.mark.parametrize("value", [np.zeros((2, 3)), torch.zeros(2), torch.zeros(2, 4), torch.full((2, 3), torch.nan)])
 def test_a_tensor_has_the_shape_asked_for(value):
     with pytest.raises(checks.NotYet, match="^codes"):

@@ -9,7 +9,7 @@ from mnist_ae_utils import chapter
 from mnist_ae_utils.report.collect import SHOWN
 from mnist_ae_utils.report.folder import ReportError
 from mnist_ae_utils.report.kernel import ROOT
-from mnist_ae_utils.results import possible_interval
+from mnist_ae_utils.results import is_headline, possible_interval
 
 # Of a report whose header states no rules; it stands until one by the rules of rules.toml replaces it.
 BEFORE_THE_RULES = (
@@ -72,9 +72,8 @@ def rules(header):
     commit, _, date = header["rules"].partition(" of ")
     written = f"The rules are those of commit `{short(commit)}`{f' of {date}' if date else ''}"
     if chapter.seeds_of(header["seeds"])[0] >= chapter.CONFIRMATION:
-        before = "on these data nothing was run before on the seeds of this report; on MNIST the same seeds were"
-        on_mnist = header["dataset"]["name"] == "mnist"
-        return f"{written}; {'on the seeds of this report nothing was run before' if on_mnist else before}."
+        said = f"{written}; on the seeds of this report nothing was run before"
+        return f"{said}." if header["dataset"]["name"] == "mnist" else f"{said} on these data, but MNIST was."
     return f"{written}, written after earlier results on the same seeds: the verdicts are provisional."
 
 
@@ -97,8 +96,9 @@ _TEMPLATES.filters |= {f.__name__: f for f in (duration, quantity, measured, tit
 
 def page(results):
     """The first page as Markdown, from the content of ``results.json`` and nothing else."""
-    entries = [{"note": "", "shown": None, "covers": "seeds"} | entry for entry in results["results"]]
+    entries = [{"note": "", "shown": None, "beside": ""} | entry for entry in results["results"]]
     shown = {place: [e for e in entries if e["shown"] == place] for place in SHOWN}
+    shown["results"] = list(filter(is_headline, entries))
     elsewhere = {}  # by data set and claim
     for entry in shown["elsewhere"]:
         elsewhere.setdefault(entry["dataset"], {})[entry["headline"]] = entry
