@@ -107,17 +107,21 @@ def holm(p_values):
     return adjusted
 
 
-def judge(contrasts):
+def judge(contrasts, missing=0):
     """Judge primary contrasts, entries that `Results.compare` made, as one family: [(verdict, its p)].
+
+    Of the family are as many more as are `missing`, which were announced and not measured yet: nobody should be judged
+    more mildly for having measured less.
 
     "no difference that matters" where the two one-sided tests say so, at the margin that the rule names, if it names
     one; else "supported" or "refuted" where the mean lies above or below the rule's threshold; else "undecided". Each
     of the two kinds of p-values is corrected for the number of contrasts (Holm), and must be below 0.05 then.
     """
-    apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts])
-    equal = holm([p_equal(e["per_seed"], e["matters"]) if e.get("matters") else 1.0 for e in contrasts])
+    unknown = [1.0] * missing
+    apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts] + unknown)
+    equal = holm([p_equal(e["per_seed"], e["matters"]) if e.get("matters") else 1.0 for e in contrasts] + unknown)
     verdicts = []
-    for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=True):
+    for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=False):
         if p_of_equality < 0.05:
             verdicts.append(("no difference that matters", float(p_of_equality)))
         elif p < 0.05:
@@ -138,20 +142,23 @@ def combine(verdicts):
 def judge_claims(entries, dataset):
     """The article's claims as the primary contrasts among a report's `entries` decide them, all judged as one family.
 
-    A claim of which the rules name a contrast that is `left_out`, be it at one number of labels, is undecided.
-    Returns {letter: (verdict, its contrasts with "verdict", "p" and "of", how many were judged, added)}.
+    Those that the rules name and the report lacks are of the family, too; a claim of which one is `left_out`, be it at
+    one number of labels, is undecided.
+    Returns {letter: (verdict, its contrasts with "verdict", "p" and "of", the family's size, added)}.
     """
+    deciding_ids = {letter: {rule["id"] for rule in deciding(letter)} for letter in RULES["claims"]}
+    of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
+    lacking = [id for name, of in of_notebooks.items() for id, _ in left_out(name, of, dataset)]
+    missing = sum(id in set().union(*deciding_ids.values()) for id in lacking)
     primary = [entry for entry in entries if entry.get("primary")]
     judged = [
-        entry | {"verdict": verdict, "p": p, "of": len(primary)}
-        for entry, (verdict, p) in zip(primary, judge(primary), strict=True)
+        entry | {"verdict": verdict, "p": p, "of": len(primary) + missing}
+        for entry, (verdict, p) in zip(primary, judge(primary, missing), strict=True)
     ]
-    of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
-    lacking = {id for name, of in of_notebooks.items() for id, _ in left_out(name, of, dataset)}
     found = {}
-    for letter in RULES["claims"]:
+    for letter, ids in deciding_ids.items():
         parts = [entry for entry in judged if entry["primary"] == letter]
-        lacks = lacking & {rule["id"] for rule in deciding(letter)}
+        lacks = ids & set(lacking)
         value = "undecided" if lacks else combine([entry["verdict"] for entry in parts])
         found[letter] = value, parts
     return found
@@ -516,7 +523,7 @@ class Results:
         """
         dataset = (made_with or self.made_with)["dataset"]
         judged = judge_claims(entries, dataset)
-        m = sum(len(parts) for _, parts in judged.values())
+        m = next((entry["of"] for _, parts in judged.values() for entry in parts), 0)
         found = []
         for letter, (value, parts) in judged.items():
             ids = ", ".join(rule["id"] for rule in deciding(letter))

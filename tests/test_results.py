@@ -74,10 +74,12 @@ def test_contrasts_are_judged_as_one_family():
     assert [verdict for verdict, _ in results.judge(family)] == ["supported", "refuted", "undecided", "undecided"]
     assert results.judge([contrast(close)])[0][0] == "supported", "alone it would do"
     assert results.judge(family)[2][1] == pytest.approx(2 * results.p_value(close))
+    assert results.judge([contrast(close)], missing=3) == [("undecided", pytest.approx(4 * results.p_value(close)))]
     near = contrast([0.05, -0.05, 0.04, -0.04], matters=0.1)
     p = results.p_equal(near["per_seed"], 0.1)
     assert results.judge([near])[0] == ("no difference that matters", p) and 0.05 / 4 < p < 0.05
     assert results.judge([near, contrast(close, matters=0.1)] * 2)[0][0] == "undecided", "equality is corrected too"
+    assert results.judge([near], missing=3)[0][0] == "undecided"
 
 
 @pytest.mark.parametrize(
