@@ -721,6 +721,10 @@ def judgments():
 # components, ten questions, and for a new image the label of the nearest training image. Above that stands the figure
 # of the full report, which had an encoder, UMAP, three students and all training images. With the profile `full` you
 # have as many images as it had. Can they be beaten? Can they with fewer?
+#
+# Tried for the chapter on development seeds, and no better: to teach only the labels trusted most, or soft ones; to
+# erase parts of images or to bend them like rubber; finer clusters, fewer neighbors; to ask by clusters of pixels. What
+# stayed wrong were mostly 1s with a foot, which lie among the 2s, and whatever is taught by them believes it.
 
 
 # %% tags=["answer"]

@@ -116,10 +116,8 @@ def notebook_of(path, with_solutions=False):
         if tag and tag != "given":
             made.metadata["nbgrader"] = graded(tag, made.id)
         if tag == "check":
-            made.metadata |= {
-                "jupyter": {"source_hidden": True},
-                "cellView": "form",
-            }  # JupyterLab's word, and Colab's
+            # JupyterLab's word, Colab's, and the book's, which has nothing to fold: a check holds the way to its answer
+            made.metadata |= {"jupyter": {"source_hidden": True}, "cellView": "form", "tags": ["remove-cell"]}
         cells.append(made)
     text = online.first_cell(online.address())
     cells.insert(1, nbformat.v4.new_code_cell(text, id="bootstrap", metadata=dict(online.SHOWN)))  # below the opening

@@ -28,6 +28,8 @@ class NotYet(AssertionError):
 def exercise(number, *answers):
     """A block that checks the `answers`, functions or classes, to exercise `number`, and says so if they pass.
 
+    One that is called ``predicted`` holds a prediction, which may turn out wrong and pass all the same.
+
     Raises NotYet for whatever the block raises.
     """
     try:
@@ -42,7 +44,8 @@ def exercise(number, *answers):
         where = f" in line {lines[-1]} of your cell" if lines else ""
         said = next(iter(str(error).splitlines()), "")
         raise NotYet(f"Your code raised {type(error).__name__}{where}{': ' * bool(said)}{said}") from error
-    print(f"{number}: right.")
+    guessed = any(answer.__name__ == "predicted" for answer in answers)
+    print(f"{number}: right.{' A prediction counts as made, whether or not it came true.' * guessed}")
 
 
 def _names(answers):

@@ -506,6 +506,24 @@ def headline_table(reports):
     return _wide_table(row | {name: cells.get((key, name), "") for name in reports} for key, row in titles.items())
 
 
+def estimate_table(reports, notebook):
+    """A notebook's contrasts that decide no claim, on several data sets: mean and 95% interval in each.
+
+    `reports` are {name: `results.report`}.
+    """
+    of = {(name, e["id"], e["labels"]): e for name, (_, entries) in reports.items() for e in entries if "above" in e}
+    rows, shown = [], None
+    for rule in (rule for rule in results.RULES["contrasts"][notebook] if "primary" not in rule):
+        for n in rule.get("n_labels", [""]):
+            asked = {"what is asked": rule["claim"], "difference": rule["contrast"]}
+            row = dict.fromkeys(asked, "") if asked == shown else asked  # said once for several numbers of labels
+            found = {name: of.get((name, rule["id"], n)) for name in reports}
+            sizes = {name: results.difference_text(entry) if entry else "" for name, entry in found.items()}
+            rows.append(row | {"labels": n if isinstance(n, str) else f"{n:,}"} | sizes)
+            shown = asked
+    return _wide_table(rows)
+
+
 def effects(contrasts, title=None):
     """Contrasts as `Results.claims` gives them, one row each on its own scale: mean, interval, threshold, verdict.
 

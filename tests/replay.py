@@ -51,7 +51,7 @@ def table(profiles):
     hardware = collect.environment()["hardware"]
     machine = f"{hardware['cores']} cores ({hardware['cpu']})"
     lines += ["", f"Whole chapters, executed by `mnist-ae report` right after another run, on {machine}; the first run"]
-    lines += ["of a day may take twice as long."]
+    lines += [f"of a day may take twice as long. Cells of sections not named take less than {LONG:.0f} s each."]
     return "\n".join(lines)
 
 

@@ -60,6 +60,8 @@ def leave(out, differences, left_out=(), settings=SETTINGS):
             n_labels = 10 if name.startswith("06") else 55_000
             accuracy = [0.98, 0.981, 0.979] if settings is SETTINGS else [0.85, 0.851, 0.849]
             of_chapter.add(ACCURACIES[name], accuracy, "fraction", n_labels=n_labels, headline=f"Accuracy of {name}")
+        if name.startswith("06"):
+            of_chapter.add_failures("few_labels.failure_rate", [False, True, *[False] * 8, True], split="train")
         for rule in of_chapter.rules:
             per_seed = differences.get(rule["id"], differences.get(rule.get("primary"), UP))
             for n in rule.get("n_labels", [None]):
@@ -105,6 +107,8 @@ def test_claims_come_out_as_their_contrasts_do(answer, tmp_path):
     assert claims["answer"]["value"] == "refuted" and "though its codes lose something" in claims["answer"]["claim"]
     assert "98.00%" in claims["answer"]["claim"] and "2 refuted" in claims["answer"]["claim"]
     assert "told how images may be distorted, a student network is right on **98.00%**" in claims["answer"]["claim"]
+    assert "lost a class in 2 of 11 seeds, 1 of them among the 3 that taught these" in claims["answer"]["claim"]
+    assert "(The best hybrid minus the latter: +60.1 (+59.8 to +60.3) points.)" in claims["answer"]["claim"]
     assert "4 of 8 planned seeds" in claims["claim_a"]["note"] and "4 of 8 planned seeds" in claims["claim_b"]["note"]
     assert re.search(r"about \d+ would decide it", claims["claim_g"]["note"]), "how many seeds it takes is said"
     assert "image/png" in text
@@ -198,6 +202,13 @@ def test_verdicts_on_other_data_stand_beside_and_whether_they_hold(beside):
     said = ("On fashion-mnist, 4 of these verdicts hold, 2 do not, and 3 are undecided there or here "
             "(claims not measured there: 1).")
     assert claims["answer"]["claim"].endswith(said)
+
+
+def test_estimates_of_ten_labels_stand_beside_those_on_other_data(beside):
+    table = rows(beside[1], "what is asked")
+    rules = [rule for rule in results.RULES["contrasts"]["06_few_labels"] if "primary" not in rule]
+    assert [row[0] for row in table] == [rule["claim"] for rule in rules], "each has one number of labels"
+    assert table[0][-2:] == ["+60.1 (+59.8 to +60.3) points"] * 2
 
 
 def test_headline_figures_stand_beside_those_on_other_data_at_as_many_labels_or_at_all(beside):

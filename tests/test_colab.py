@@ -26,7 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
 CHAPTER = "01_linear_autoencoder"
 ADDRESS = "https://github.com/somebody/the-course"
-MISSING = ("safetensors", "anywidget", "psygnal")
+MISSING = ("safetensors", "anywidget", "psygnal")  # which the first cell has to install
+# What makes reports, books and slides, and what the tests need: no chapter may ask for it.
+UNNEEDED = (
+    "papermill", "jupytext", "jupyterlab", "sphinx", "myst-nb", "sphinx-book-theme", "sphinx-copybutton",
+    "sphinx-revealjs", "mdit-py-plugins", "math-core", "ziamath", "pikepdf", "pytest", "selenium", "pypdfium2",
+)  # fmt: skip
 
 
 def first_code_cell(path):
@@ -62,7 +67,7 @@ def colab(tmp_path, monkeypatch):
     """A runtime like Colab's: its Python, for which "colab" is the name of the kernel."""
     python = tmp_path / "colab" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "colab"], check=True)
-    absent = {"mnist_ae_utils", *(name for module in MISSING for name in top_level(module))}
+    absent = {"mnist_ae_utils", *(name for module in MISSING + UNNEEDED for name in top_level(module))}
     there = tmp_path / "there" / "site-packages"
     there.mkdir(parents=True)
     for path in Path(sysconfig.get_path("purelib")).iterdir():

@@ -97,6 +97,31 @@ def test_the_stub_and_wrong_answers_are_refused_with_a_hint(name, exercise, prep
         assert 20 < len(hint) < 300, hint
 
 
+@pytest.mark.parametrize("path", build.SOURCES, ids=lambda path: path.stem)
+def test_the_students_notebooks_are_made_of_the_sources_and_hold_no_solution(path):
+    notebook = (build.FOR_STUDENTS / f"{path.stem}.ipynb").read_text(encoding="utf-8")
+    assert notebook == build.text(build.notebook_of(path)), "run `make assignments`"
+    assert "SOLUTION" not in notebook and notebook.count("raise NotImplementedError") >= 6
+    checks = [cell for cell in nbformat.reads(notebook, as_version=4).cells if "checks.exercise(" in cell.source]
+    assert len(checks) >= 6 and all("remove-cell" in cell.metadata.tags for cell in checks), "the book shows none"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_each_chapter_has_six_to_eight_exercises_of_each_kind(name):
+    assert 6 <= len(SOURCES[name]) <= 8
+    kinds = {exercise.kind for exercise in SOURCES[name]}
+    assert kinds >= {"predict", "compute", "change", "debug", "explain"}
+
+
+def test_a_prediction_passes_without_being_called_right(capsys):
+    def predicted():
+        return "it rises"
+
+    with checks.exercise("1.1", predicted):
+        checks.option(predicted(), ("it rises", "it falls"))
+    assert capsys.readouterr().out == "1.1: right. A prediction counts as made, whether or not it came true.\n"
+
+
 @pytest.mark.parametrize("value", [2, 2.0, np.float32(2), np.array([2.0]), torch.tensor(2.0), torch.tensor([[2]])])
 def test_a_number_may_come_as_a_tensor_of_one(value):
     assert checks.number(value, "It", 0, 3) == 2.0

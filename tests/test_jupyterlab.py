@@ -36,6 +36,11 @@ def shown(browser, css):
     return found
 
 
+def written(folder):
+    """The files of a folder, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
 def activate(browser, text):
     """Make the cell whose source has that text the active one, and scroll to it."""
     browser.execute_script(
@@ -84,9 +89,9 @@ def test_a_chapter_is_run_answered_stopped_and_run_again_from_disk(folder):
         WebDriverWait(browser, PATIENCE).until(lambda b: "KeyboardInterrupt" in active_outputs(b))
         idle(browser)
 
-        trained = {path.name for path in (folder / "cache").iterdir()}
+        trained = written(folder / "cache")
         command(browser, "notebook:delete-cell")
         command(browser, "notebook:restart-run-all")
         shown(browser, ".jp-Dialog .jp-mod-accept")[0].click()
         all_run(browser)
-        assert {path.name for path in (folder / "cache").iterdir()} == trained, "nothing was trained anew"
+        assert written(folder / "cache") == trained, "nothing was trained anew"

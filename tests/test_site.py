@@ -72,6 +72,16 @@ def test_no_page_refers_to_the_network_for_what_it_shows(book):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", sheet.read_text(encoding="utf-8")), sheet
 
 
+def test_the_book_does_not_show_how_an_exercise_is_checked(smoke_report):
+    """For a check holds the way to its answer; the notebooks fold it, the book has nothing to fold."""
+    book = smoke_report / "html"
+    shown = [book / "_static" / "sections.js", *(book / "notebooks" / "exercises").glob("*.html")]
+    assert len(shown) == 10
+    for path in shown:
+        text = re.sub(r"<[^>]*>", "", path.read_text(encoding="utf-8"))
+        assert "NotImplementedError" in text and "checks.exercise(" not in text, path.name
+
+
 def look_for(browser, words):
     """Type words into the search field, and wait: the links that are found."""
     browser.find_element(By.CSS_SELECTOR, ".bd-sidebar-primary .search-button-field").click()

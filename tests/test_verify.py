@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mnist_ae_utils import chapter, data, metrics, models, results, runs, trainings
-from mnist_ae_utils.report import command, pages, verify
+from mnist_ae_utils.report import collect, command, pages, verify
 
 MAKES = {
     "hybrid": partial(models.encoder_and_mlp, 8, channels=(4, 8)), "on_features": partial(models.features_and_mlp, 8),
@@ -104,10 +104,15 @@ def test_a_damaged_file_missing_networks_and_other_data_are_one_clear_line(kept,
 
 
 def test_the_table_says_what_each_network_is(kept):
-    lines = verify.table(kept / "models").splitlines()
-    assert "| hybrid | `encoder_and_mlp` | latent_dim=8, channels=[4, 8] | 1 | `hybrid.accuracy`, 100 labels |" in lines
+    content = collect.read(kept / "results.json")
+    table = verify.table(kept / "models", content)
+    (entry,) = (entry for entry in content["results"] if entry["id"] == "hybrid.accuracy")
+    value = f"{100 * entry['per_seed'][1]:.2f}%"
+    what = "`encoder_and_mlp` | latent_dim=8, channels=[4, 8] | 1 | `hybrid.accuracy`, 100 labels"
+    assert f"| hybrid | {what} | {value} |" in table
     settings = "latent_dim=8, channels=[16, 32]"
-    assert f"| on_features | `features_and_mlp` | {settings} | 1 | `on_features.accuracy`, 100 labels |" in lines
+    assert f"| on_features | `features_and_mlp` | {settings} | 1 | `on_features.accuracy`, 100 labels | " in table
+    assert f"| hybrid | {what} | not stated |" in verify.table(kept / "models", content | {"results": []})
     assert verify.chapter_of(kept / "models" / "hybrid.safetensors") == "04_hybrid_classification"
     assert verify.chapter_of(kept / "results" / "05_x.json") == "05_x"
 

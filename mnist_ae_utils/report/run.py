@@ -95,7 +95,7 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
             copy.parent.mkdir(exist_ok=True)
             shutil.copy(page, copy)
         if (work / "models").exists():
-            (work / "models" / "README.md").write_text(verify.table(work / "models"), encoding="utf-8")
+            (work / "models" / "README.md").write_text(verify.table(work / "models", content), encoding="utf-8")
         for name, image in book.tagged_figures(work / "notebooks").items():
             (work / "figures" / name).write_bytes(image)
         folder.publish(out, lambda: update_readme(out))

@@ -71,16 +71,20 @@ def chapter_of(path):
         return None
 
 
-def table(networks):
-    """What the networks in a folder are, and which figure each reproduces, as Markdown."""
+def table(networks, content):
+    """What the networks in a folder are, and which figure of the report's `content` each reproduces, as Markdown."""
     lines = [
         "# Trained networks", "",
         "In half precision. `models.load(name)` makes one again; `mnist-ae verify` computes the figure of each.", "",
-        "| name | network | settings | seed | reproduces |", "| --- | --- | --- | --- | --- |",
+        "| name | network | settings | seed | reproduces | with this seed |", "| --- | --- | --- | --- | --- | --- |",
     ]  # fmt: skip
     for path in sorted(networks.glob("*.safetensors")):
         of = models.kept(path)
         settings = ", ".join(f"{name}={value!r}" for name, value in of["settings"].items())
         figure = f"`{of['id']}`" + (f", {of['n_labels']:,} labels" if of["n_labels"] else "")
-        lines.append(f"| {path.stem} | `{of['network']}` | {settings} | {of['seed']} | {figure} |")
+        try:
+            value = f"{stated(of, content):{'.2%' if of['score'] == 'accuracy' else '.2f'}}"
+        except ValueError:  # its notebook failed before it left results
+            value = "not stated"
+        lines.append(f"| {path.stem} | `{of['network']}` | {settings} | {of['seed']} | {figure} | {value} |")
     return "\n".join(lines) + "\n"
