@@ -127,6 +127,7 @@ def test_a_missing_chapter_is_named_and_the_rest_is_answered(answer, tmp_path):
     assert claims["claim_i"]["value"] == "undecided" and "05_variational_autoencoder" in claims["claim_i"]["note"]
     assert claims["claim_e"]["value"] == claims["claim_a"]["value"] == "supported"
     assert claims["answer"]["value"] == "supported" and "**Yes, as a hybrid.**" in claims["answer"]["claim"]
+    assert "(2 of the nine not measured yet)." in claims["answer"]["claim"]
     assert "p corrected for all 13 primary contrasts" in claims["claim_a"]["rule"], "missing ones make none milder"
 
 
