@@ -318,8 +318,10 @@ def mean_text(entry):
 
 
 def p_text(p):
-    """A p-value with two digits, such as "0.013", or "below 0.001"."""
-    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+    """A p-value with two digits, such as "0.013", or "below 0.001"; it is not rounded to the 0.05 that decides."""
+    if p < 0.001:
+        return "below 0.001"
+    return "just below 0.05" if p < 0.05 <= float(f"{p:.2g}") else f"{p:.2g}"
 
 
 def number_text(number):

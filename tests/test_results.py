@@ -155,6 +155,13 @@ def test_an_interval_over_seeds_and_images_covers_as_often_as_it_says():
     assert results.interval_over_images(np.ones((1, 5))) == (1.0, (1.0, 1.0))
 
 
+@pytest.mark.parametrize(
+    ("p", "text"), [(0.0004, "below 0.001"), (0.0123, "0.012"), (0.0498, "just below 0.05"), (0.05, "0.05")]
+)
+def test_a_p_that_decides_is_not_shown_as_one_that_does_not(p, text):
+    assert results.p_text(p) == text
+
+
 def test_p_value_agrees_with_the_interval():
     differences = [0.3, 0.1, 0.4, 0.2]
     mean, (low, high) = results.confidence_interval(differences)
