@@ -460,14 +460,19 @@ def verdict_table(reports):
             of = {name: [part for part in claims[letter][1] if (part["id"], part["labels"]) == (rule["id"], n)]
                   for name, claims in judged.items()}  # fmt: skip
             said = {name: _said(parts) for name, parts in of.items()}
-            labels = n if isinstance(n, str) else f"{n:,}"
             what = f"{rule['claim']}: {rule['contrast']}"
-            rows.append({"claim": letter, "what is compared": what, "labels": labels} | _side_by_side(said, of))
+            row = {"claim": letter, "what is compared": what, "labels": _number_of_labels(n)}
+            rows.append(row | _side_by_side(said, of))
         if len(asked) > 1:
             said, of = ({name: claims[letter][i] for name, claims in judged.items()} for i in (0, 1))
             what = {"claim": letter, "what is compared": "all of the claim", "labels": ""}
             rows.append(what | _side_by_side(said, of))
     return _wide_table(rows)
+
+
+def _number_of_labels(n):
+    """One of a rule's numbers of labels as tables show it."""
+    return n if isinstance(n, str) else f"{n:,}"  # "all", or "" where none is named
 
 
 def _wide_table(rows):
@@ -519,7 +524,7 @@ def estimate_table(reports, notebook):
             row = dict.fromkeys(asked, "") if asked == shown else asked  # said once for several numbers of labels
             found = {name: of.get((name, rule["id"], n)) for name in reports}
             sizes = {name: results.difference_text(entry) if entry else "" for name, entry in found.items()}
-            rows.append(row | {"labels": n if isinstance(n, str) else f"{n:,}"} | sizes)
+            rows.append(row | {"labels": _number_of_labels(n)} | sizes)
             shown = asked
     return _wide_table(rows)
 

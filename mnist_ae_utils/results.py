@@ -95,33 +95,31 @@ def p_equal(differences, matters):
     return max(float(stats.ttest_1samp(differences, at, alternative=side).pvalue) for at, side in sides)
 
 
-def holm(p_values):
-    """Adjusted p-values of a family of tests: the smallest of m times m, the next times m - 1, ..., never falling.
+def holm(p_values, missing=0):
+    """Adjusted p-values of a family of m tests: the smallest times m, the next times m - 1, ..., never falling.
 
-    Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
+    To m count as many more as are `missing`, which were announced and not made yet: nobody should be judged more mildly
+    for having measured less. Source: Holm (1979), "A simple sequentially rejective multiple test procedure".
     """
     p_values = np.asarray(p_values, dtype=float)
-    order, m = p_values.argsort(), len(p_values)
-    adjusted = np.empty(m)
-    adjusted[order] = np.maximum.accumulate(p_values[order] * np.arange(m, 0, -1)).clip(max=1)
+    order, factors = p_values.argsort(), missing + np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.maximum.accumulate(p_values[order] * factors).clip(max=1)
     return adjusted
 
 
 def judge(contrasts, missing=0):
     """Judge primary contrasts, entries that `Results.compare` made, as one family: [(verdict, its p)].
 
-    Of the family are as many more as are `missing`, which were announced and not measured yet: nobody should be judged
-    more mildly for having measured less.
-
     "no difference that matters" where the two one-sided tests say so, at the margin that the rule names, if it names
     one; else "supported" or "refuted" where the mean lies above or below the rule's threshold; else "undecided". Each
-    of the two kinds of p-values is corrected for the number of contrasts (Holm), and must be below 0.05 then.
+    of the two kinds of p-values is corrected for the number of contrasts, those that are `missing` included (`holm`),
+    and must be below 0.05 then.
     """
-    unknown = [1.0] * missing
-    apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts] + unknown)
-    equal = holm([p_equal(e["per_seed"], e["matters"]) if e.get("matters") else 1.0 for e in contrasts] + unknown)
+    apart = holm([p_value(e["per_seed"], e["above"]) for e in contrasts], missing)
+    equal = holm([p_equal(e["per_seed"], e["matters"]) if e.get("matters") else 1.0 for e in contrasts], missing)
     verdicts = []
-    for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=False):
+    for entry, p, p_of_equality in zip(contrasts, apart, equal, strict=True):
         if p_of_equality < 0.05:
             verdicts.append(("no difference that matters", float(p_of_equality)))
         elif p < 0.05:
@@ -149,7 +147,7 @@ def judge_claims(entries, dataset):
     deciding_ids = {letter: {rule["id"] for rule in deciding(letter)} for letter in RULES["claims"]}
     of_notebooks = {name: [e for e in entries if e["notebook"] == name] for name in RULES["contrasts"]}
     lacking = [id for name, of in of_notebooks.items() for id, _ in left_out(name, of, dataset)]
-    missing = sum(id in set().union(*deciding_ids.values()) for id in lacking)
+    missing = sum(id in ids for ids in deciding_ids.values() for id in lacking)
     primary = [entry for entry in entries if entry.get("primary")]
     judged = [
         entry | {"verdict": verdict, "p": p, "of": len(primary) + missing}

@@ -72,8 +72,9 @@ def rules(header):
     commit, _, date = header["rules"].partition(" of ")
     written = f"The rules are those of commit `{short(commit)}`{f' of {date}' if date else ''}"
     if chapter.seeds_of(header["seeds"])[0] >= chapter.CONFIRMATION:
-        said = f"{written}; on the seeds of this report nothing was run before"
-        return f"{said}." if header["dataset"]["name"] == "mnist" else f"{said} on these data, but MNIST was."
+        if header["dataset"]["name"] == "mnist":
+            return f"{written}; on the seeds of this report nothing was run before."
+        return f"{written}; on its seeds MNIST was run before. What else was known, the last chapter says."
     return f"{written}, written after earlier results on the same seeds: the verdicts are provisional."
 
 
