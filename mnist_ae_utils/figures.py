@@ -43,7 +43,7 @@ def png(figure):
 
     It has 256 colors: no eye misses the others here, and they would double its size.
     """
-    drawn = print_figure(figure, dpi=FINE * figure.dpi)
+    drawn = print_figure(figure, dpi=FINE * figure.dpi, pil_kwargs={"compress_level": 1})  # packed well below
     image = Image.open(io.BytesIO(drawn)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     file = io.BytesIO()
     image.save(file, "png", optimize=True)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Runs are made without workers, which start longer than they train here, unless a test is about these: see `workers`.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}
 os.environ |= ONE_CORE
+FIRST_TEST = pytest.StashKey()  # of a worker; which worker gets which tests is not known before
 
 
 @pytest.fixture
@@ -57,12 +58,18 @@ def smoke_report(tmp_path_factory):
     return made_once(tmp_path_factory, "of-the-course", make) / "smoke"
 
 
-def pytest_configure():
-    """The first worker, which makes the smoke report that many tests wait for, goes before the others on the cores."""
-    if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" and hasattr(os, "nice"):
-        os.nice(10)
+def needs_the_smoke_report(item):
+    return "smoke_report" in item.fixturenames or "[smoke" in item.nodeid
 
 
 def pytest_collection_modifyitems(items):
     """What needs the smoke report comes first: one worker makes it while the others run everything else."""
-    items.sort(key=lambda item: not ("smoke_report" in item.fixturenames or "[smoke" in item.nodeid))
+    items.sort(key=lambda item: not needs_the_smoke_report(item))
+
+
+def pytest_runtest_protocol(item):
+    """The worker that begins with the smoke report, for which many tests wait, goes before the others on the cores."""
+    first = item.config.stash.setdefault(FIRST_TEST, item)
+    if first is item and not needs_the_smoke_report(item) and "PYTEST_XDIST_WORKER" in os.environ:
+        if hasattr(os, "nice"):  # not on Windows
+            os.nice(10)

@@ -9,7 +9,7 @@ import sys
 import nbformat
 import psutil
 import pytest
-from nbformat.v4 import new_code_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from stub_notebooks import (
     SETTING,
     contents,
@@ -302,7 +302,7 @@ def test_notebooks_run_in_this_python_with_this_package_and_nobodys_configuratio
 
 def test_a_figure_that_is_missing_fails_its_chapter():
     def executed(source, *outputs):
-        return nbformat.v4.new_notebook(cells=[new_code_cell(source, outputs=list(outputs), execution_count=3)])
+        return new_notebook(cells=[new_code_cell(source, outputs=list(outputs), execution_count=3)])
 
     figure = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"})
     vector = nbformat.v4.new_output("display_data", {"image/svg+xml": "<svg/>"})
@@ -361,6 +361,37 @@ def test_only_runs_what_is_asked_and_keeps_the_rest(tmp_path, at_once):
     assert check.problems(out) == []
     with pytest.raises(folder.ReportError, match="holds a report made with seeds 2 instead of 3: name another"):
         run.report(only=["02"], seeds=3, out=out, source=source)
+
+
+def test_a_word_is_mended_without_training_and_code_is_shown_as_it_ran(tmp_path, at_once):
+    source, out = tmp_path / "notebooks", tmp_path / "out"
+    paths = [write_notebook(source, name, ["1 + 1"], entries=[entry(f"{name}.x", name)]) for name in ("01_a", "02_b")]
+    run.report(out=out, source=source)
+    executed = out / "notebooks" / "01_a.ipynb"
+    before, page = nbformat.read(executed, as_version=4), (out / "README.md").read_text(encoding="utf-8")
+    for changes, mended in ({"settles": "measures"}, True), ({"measures": "proves", "1 + 1": "1 + 2"}, False):
+        for word, new in changes.items():
+            paths[0].write_text(paths[0].read_text(encoding="utf-8").replace(word, new), encoding="utf-8")
+        run.report(only=["02"], out=out, source=source)
+        after = nbformat.read(executed, as_version=4)
+        assert after.cells[0].source == "# Chapter 01_a\n\nWhat a stub measures."
+        assert [cell.source for cell in after.cells[1:]] == [cell.source for cell in before.cells[1:]]
+        assert after.metadata == before.metadata, "of the same execution"
+        stated = collect.read(out / "results.json")["header"]["notebooks"]["01_a"]
+        assert stated["texts"] == collect.commit() and (stated["source"] == folder.digest(paths[0])) == mended
+        assert check.problems(out) == []
+    assert "texts of" not in page and "`, texts of `" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_texts_come_between_what_ran_with_its_outputs_and_the_parameters_it_got(tmp_path):
+    of_code = [new_code_cell("a = 1", outputs=[new_output("stream", text="said")]), new_code_cell("b = 2")]
+    given = new_code_cell("a = 3", metadata={"tags": ["injected-parameters"]})
+    ran, now, executed = [of_code[0], given, new_markdown_cell("old"), of_code[1]], tmp_path / "now", tmp_path / "ran"
+    nbformat.write(new_notebook(cells=ran), executed)
+    texts = [new_markdown_cell(text) for text in ("first", "new", "last")]
+    nbformat.write(new_notebook(cells=[texts[0], new_code_cell("a = 1"), *texts[1:], new_code_cell("b = 2")]), now)
+    assert notebooks.renew_texts(executed, now)
+    assert nbformat.read(executed, as_version=4).cells == [texts[0], *of_code[:1], given, *texts[1:], of_code[1]]
 
 
 @pytest.mark.parametrize(
@@ -502,10 +533,12 @@ def test_the_commands_output_holds_a_notebooks_bar_as_lines(tmp_path, capsys):
 ])  # fmt: skip
 def test_a_kernel_that_dies_is_a_failed_notebook_that_says_why(tmp_path, monkeypatch, cell, error):
     monkeypatch.setattr(book, "render", lambda out: None)
-    write_notebook(tmp_path / "notebooks", cells=[cell])
+    write_notebook(tmp_path / "notebooks", cells=["print('so far it came')", cell])
     assert run.report(out=tmp_path / "out", source=tmp_path / "notebooks") == 1
     header = collect.read(tmp_path / "out" / "results.json")["header"]
     assert error in header["notebooks"]["01_stub"]["error"]
+    kept = nbformat.read(tmp_path / "out" / "notebooks" / "01_stub.ipynb", as_version=4)
+    assert ["so far it came\n"] == [output.text for cell in kept.cells for output in cell.get("outputs", [])]
 
 
 def test_a_kernel_that_starts_too_slowly_says_how_to_allow_more(tmp_path, monkeypatch):

@@ -65,6 +65,8 @@ def execute(path, target, parameters, out, start_timeout):
     import nbformat
     import papermill
 
+    from mnist_ae_utils.report import engine
+
     target.unlink(missing_ok=True)
     begin, started, error = time.perf_counter(), utc_now(), None
     Kernel.exit_code = None
@@ -72,7 +74,7 @@ def execute(path, target, parameters, out, start_timeout):
         papermill.execute_notebook(
             _literal(path), _literal(target), parameters, cwd=path.parent, kernel_name="python3",
             kernel_manager_class=Kernel, start_timeout=start_timeout, progress_bar=False,
-            stdout_file=_log(sys.stdout), stderr_file=_log(sys.stderr),
+            stdout_file=_log(sys.stdout), stderr_file=_log(sys.stderr), engine_name=engine.NAME,
             coalesce_streams=True,  # one output for all that a progress bar wrote
             shutdown_kernel="immediate",  # by itself it takes seconds to end its workers, who see that it is gone
             extra_arguments=["--log-level=ERROR"],  # the kernel warns that it talks to this process unencrypted
@@ -99,6 +101,27 @@ def execute(path, target, parameters, out, start_timeout):
         raise ReportError(f"papermill left no {target}")
     seconds = round(time.perf_counter() - begin, 1)
     return {"source": digest(path), "started": started, "seconds": seconds, "error": error and scrub(error, names)}
+
+
+def renew_texts(executed, path):
+    """Give an executed notebook the texts that the notebook `path` has now; False if its code is not as it ran.
+
+    What ran, its outputs and when that was stay, so that a word can be mended without hours of training.
+    """
+    import nbformat
+
+    ran, now = (nbformat.read(which, as_version=4) for which in (executed, path))
+    cells = []  # each of code with the parameters that papermill put below it
+    for cell in (cell for cell in ran.cells if cell.cell_type == "code"):
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cells[-1].append(cell)
+        else:
+            cells.append([cell])
+    if [cell.source for cell, *_ in cells] != [cell.source for cell in now.cells if cell.cell_type == "code"]:
+        return False
+    ran.cells = [part for cell in now.cells for part in (cells.pop(0) if cell.cell_type == "code" else [cell])]
+    nbformat.write(ran, executed)
+    return True
 
 
 def state(path, facts):

@@ -24,7 +24,8 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     ----------
     profile : {"quick", "full"}
     only : list of str, optional
-        Numbers of the notebooks to run, such as ["02", "04"]; the earlier results of the others are kept.
+        Numbers of the notebooks to run, such as ["02", "04"]; the earlier results of the others are kept. One whose
+        code is as it ran gets the texts that it has now.
     dataset, seeds, device
         As in `chapter.begin`.
     out : path, optional
@@ -189,11 +190,14 @@ def _begin(out, header, earlier, paths, every):
     for part in ("notebooks", "results", "figures"):
         (work / part).mkdir(parents=True, exist_ok=True)
     kept = {} if not earlier else {n: r for n, r in earlier["header"]["notebooks"].items() if n in there - asked}
+    now = {path.stem: path for path in every}
     entries = {name: _entries(unfinished, name) for name in done} | {name: _entries(earlier, name) for name in kept}
     for name in kept:
         results.write(work, name, collect.made_with(header), entries[name])
         with contextlib.suppress(FileNotFoundError):  # `check` tells of it
-            shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
+            copy = shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
+            if kept[name]["source"] != (digest := folder.digest(now[name])) and notebooks.renew_texts(copy, now[name]):
+                kept[name] |= {"source": digest, "texts": header["commit"]}
     networks = [path for path in (out / "models").glob("*.safetensors") if verify.chapter_of(path) in kept]
     by_hand = folder.of_others(out, networks)  # left by a notebook, since
     for path in networks:
