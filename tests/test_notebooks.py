@@ -24,9 +24,9 @@ PARAMETERS = {"profile", "dataset", "seeds", "latent_dim", "device", "out"}
 ORDER = (
     "corruptions data", "machine", "pictures", "models", "training", "metrics", "results", "fingerprints", "runs",
     "trainings", "few_labels", "chapter", "checks", "figures", "plots", "predictions", "live.export", "live.widget",
-    "report.folder", "report.kernel report.engine", "report.notebooks", "report.collect", "report.pages",
-    "report.verify", "report.live_page", "report.formulas", "report.paper", "report.online", "report.book", "report.slides",
-    "report.check", "report.run", "report.bundle", "report.command", "__main__",
+    "report.folder", "report.kernel", "report.engine", "report.notebooks", "report.collect", "report.pages",
+    "report.verify", "report.live_page", "report.formulas", "report.paper", "report.online", "report.book",
+    "report.slides", "report.check", "report.run", "report.bundle", "report.command", "__main__",
 )  # fmt: skip
 
 
