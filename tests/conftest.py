@@ -70,6 +70,6 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_protocol(item):
     """The worker that begins with the smoke report, for which many tests wait, goes before the others on the cores."""
     first = item.config.stash.setdefault(FIRST_TEST, item)
-    if first is item and not needs_the_smoke_report(item) and "PYTEST_XDIST_WORKER" in os.environ:
-        if hasattr(os, "nice"):  # not on Windows
-            os.nice(10)
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    if first is item and not (needs_the_smoke_report(item) or alone) and hasattr(os, "nice"):  # not on Windows
+        os.nice(10)

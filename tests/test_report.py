@@ -394,6 +394,15 @@ def test_texts_come_between_what_ran_with_its_outputs_and_the_parameters_it_got(
     assert nbformat.read(executed, as_version=4).cells == [texts[0], *of_code[:1], given, *texts[1:], of_code[1]]
 
 
+def test_a_chapter_goes_on_to_announce_the_rules_by_which_it_was_judged(tmp_path):
+    for name, rule in {"ran": "above 0", "now": "above 1"}.items():
+        announced = new_markdown_cell(rule, metadata={"rules": "01_a"})
+        nbformat.write(new_notebook(cells=[new_markdown_cell(name), announced]), tmp_path / name)
+    before = (tmp_path / "ran").read_bytes()
+    assert not notebooks.renew_texts(tmp_path / "ran", tmp_path / "now")
+    assert (tmp_path / "ran").read_bytes() == before
+
+
 @pytest.mark.parametrize(
     "other", [{"profile": "full"}, {"seeds": 3}, {"dataset": "kmnist"}, {"checksum": "def456"}], ids=str
 )

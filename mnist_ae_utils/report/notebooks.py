@@ -104,22 +104,26 @@ def execute(path, target, parameters, out, start_timeout):
 
 
 def renew_texts(executed, path):
-    """Give an executed notebook the texts that the notebook `path` has now; False if its code is not as it ran.
+    """Give an executed notebook the texts that the notebook `path` has now; False if its code or rules are not as then.
 
-    What ran, its outputs and when that was stay, so that a word can be mended without hours of training.
+    What ran, its outputs, when that was and by which rules it was judged stay, so that a word can be mended without
+    hours of training.
     """
     import nbformat
 
+    def stays(cell):
+        return cell.cell_type == "code" or "rules" in cell.metadata  # the contrasts that its opening announces
+
     ran, now = (nbformat.read(which, as_version=4) for which in (executed, path))
-    cells = []  # each of code with the parameters that papermill put below it
-    for cell in (cell for cell in ran.cells if cell.cell_type == "code"):
+    cells = []  # each that stays, with the parameters that papermill put below it
+    for cell in filter(stays, ran.cells):
         if "injected-parameters" in cell.metadata.get("tags", []):
             cells[-1].append(cell)
         else:
             cells.append([cell])
-    if [cell.source for cell, *_ in cells] != [cell.source for cell in now.cells if cell.cell_type == "code"]:
+    if [cell.source for cell, *_ in cells] != [cell.source for cell in filter(stays, now.cells)]:
         return False
-    ran.cells = [part for cell in now.cells for part in (cells.pop(0) if cell.cell_type == "code" else [cell])]
+    ran.cells = [part for cell in now.cells for part in (cells.pop(0) if stays(cell) else [cell])]
     nbformat.write(ran, executed)
     return True
 

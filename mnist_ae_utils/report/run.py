@@ -25,7 +25,7 @@ def report(profile="quick", only=None, dataset="auto", seeds=None, device="auto"
     profile : {"quick", "full"}
     only : list of str, optional
         Numbers of the notebooks to run, such as ["02", "04"]; the earlier results of the others are kept. One whose
-        code is as it ran gets the texts that it has now.
+        code and rules are as they ran gets the texts that it has now.
     dataset, seeds, device
         As in `chapter.begin`.
     out : path, optional
