@@ -650,10 +650,10 @@ def limit(W, Y, alpha):  # one step only
 #
 # *change, 30 min, hard*
 #
-# The chapter joins each code to its 15 nearest. Whatever the number, two things can go wrong: a link joins images of
-# different classes, along which a label runs astray; or the graph falls apart, and a piece without any labelled image
-# never hears of a label. Measure both. The check then tries several numbers of neighbors on the codes. Say first which
-# of the two goes wrong with few neighbors, and which with many.
+# The chapter joins each code to its 15 nearest, of which one is the code itself: to 14 others. Whatever the number, two
+# things can go wrong: a link joins images of different classes, along which a label runs astray; or the graph falls
+# apart, and a piece without any labelled image never hears of a label. Measure both. The check then tries several
+# numbers of neighbors on the codes. Say first which of the two goes wrong with few neighbors, and which with many.
 
 
 # %% tags=["answer"]
@@ -803,9 +803,9 @@ def faults(codes, labels, known, k):  # links in one direction only
 
 # %% [markdown] tags=["in-words"]
 # With few neighbors the graph falls into pieces, and a piece without a label stays without one. With many, links reach
-# beyond the stretch of a class into others, and labels leak. In between there is much room, so the chapter's 15 needs
-# no tuning that ten labels could not pay for. Nobody who has ten labels can measure the first share; the second needs
-# none.
+# beyond the stretch of a class into others, and labels leak. In between there is much room, so the chapter's number
+# needs no tuning that ten labels could not pay for. Nobody who has ten labels can measure the first share; the second
+# needs none.
 
 # %% [markdown]
 # ## 4.7 What pairing is worth

@@ -711,8 +711,9 @@ def judgments():
 # questions. It returns a classifier. The check measures it on the test images, which your function never sees. These
 # are the rules:
 #
-# - `ask(index)` returns the label of one training image. An eleventh question is refused, and so is a look at labels
-#   elsewhere: order and names of the classes are others than in the data, so that it would not help either.
+# - `ask(index)` returns the label of one training image. An eleventh question is refused, and so is a look at this
+#   notebook's own labels. Images and names of classes are in another order than in the data. Whoever loads the labels
+#   anew is not found out, and has solved another problem.
 # - The classifier judges each image by itself, not by the images that come along with it.
 # - Whatever you know of images, such as how they may be distorted, you may use. Settings that you choose by the
 #   accuracy that the check prints are chosen on test images: tell what you tried.
@@ -777,7 +778,8 @@ class Hidden:
     __hash__ = None
 
 
-with checks.exercise("6.8", with_ten_answers):
+def measure(answer):
+    """Check an answer and print what it reaches. The labels are locals: the answer finds none in the notebook."""
     made, all_train, test = np.random.RandomState(8), chapter.data.train, chapter.data.test
     order, names, asked = made.permutation(len(all_train)), torch.tensor(made.permutation(10)), []
     seen, told = all_train.images[order], names[all_train.labels.cpu()[order]].tolist()
@@ -798,7 +800,7 @@ with checks.exercise("6.8", with_ten_answers):
     held = {name: globals()[name] for name in ("chapter", "train", "validation", "labels", "found")}
     globals().update(dict.fromkeys(held, Hidden()))
     try:
-        classifier = with_ten_answers(seen.clone(), ask)
+        classifier = answer(seen.clone(), ask)
         checks.require(callable(classifier), "Return a function that takes images: the classifier.")
         few = np.concatenate([answers(classifier, image[None]) for image in test.images[:20]])
         says = answers(classifier, test.images)
@@ -827,6 +829,10 @@ with checks.exercise("6.8", with_ten_answers):
         print(f"The full report on {chapter.data.name} has {value:.2%}, from all its images: yours {verdict}.")
     else:
         print(f"There is no full report on {chapter.data.name} to compare with.")
+
+
+with checks.exercise("6.8", with_ten_answers):
+    measure(with_ten_answers)
 
 
 # %% tags=["also-right"]
@@ -864,6 +870,12 @@ def with_ten_answers(images, ask):  # a question for each of twelve clusters
     fitted = few_labels.mixture(points, 12, seed=0)
     names = np.array([ask(index) for index in few_labels.most_probable(points, fitted)])
     near = KNeighborsClassifier(5).fit(points, names[fitted.predict(points)])
+    return lambda new: near.predict(new.flatten(1).cpu().numpy())
+
+
+# %% tags=["wrong"]
+def with_ten_answers(images, ask):  # the labels that answer the questions
+    near = KNeighborsClassifier(1).fit(images.flatten(1).cpu(), globals()["told"])
     return lambda new: near.predict(new.flatten(1).cpu().numpy())
 
 

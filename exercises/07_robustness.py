@@ -474,8 +474,8 @@ def accuracy_in_batches(network, images, labels, n):  # in evaluation mode, batc
 #
 # *debug, 15 min, medium*
 #
-# This function compares networks under noise, at several strengths. It runs, and its numbers look reasonable. Three
-# things are wrong with it: think of what each network is shown. Write it anew.
+# This function compares networks under noise, at several strengths. It runs, and its numbers look reasonable. Four
+# things are wrong with it: think of what each network is shown, and at each strength. Write it anew.
 
 
 # %% tags=["given"]
