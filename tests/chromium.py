@@ -30,7 +30,7 @@ def started(profile, *more):
     return webdriver.Chrome(options, webdriver.ChromeService(driver))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # starting one takes seconds
 def browser(tmp_path_factory):
     """A Chromium without network."""
     browser = started(tmp_path_factory.mktemp("profile"), "host-resolver-rules=MAP * ~NOTFOUND")
@@ -41,9 +41,12 @@ def browser(tmp_path_factory):
     browser.quit()
 
 
-def visit(browser, page, query=""):
-    """Open a page at a desktop's size, with empty logs."""
+def visit(browser, page, query="", screen=None):
+    """Open a page with empty logs, at a desktop's size or with the metrics of a `screen`."""
     browser.set_window_size(1280, 900)
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    if screen:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(page.as_uri() + query)
     WebDriverWait(browser, 20).until(lambda b: b.execute_script("return document.readyState") == "complete")

@@ -200,7 +200,7 @@ def test_verdicts_on_other_data_stand_beside_and_whether_they_hold(beside):
     assert table[1][3:] == [f"supported: +60.1 (+59.8 to +60.3) points, {rest}",
                             f"refuted: -60.1 (-60.3 to -59.8) points, {rest}", "no"]  # fmt: skip
     assert [row[-2] for row in table if "not measured" in row[-2]] == ["undecided: not measured"] * 2
-    said = ("On fashion-mnist, 4 of these verdicts hold, 2 do not, and 3 are undecided there or here "
+    said = ("On fashion-mnist, verdicts that hold: 4; that do not: 2; undecided there or here: 3 "
             "(claims not measured there: 1).")
     assert claims["answer"]["claim"].endswith(said)
 

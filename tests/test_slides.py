@@ -48,8 +48,7 @@ return wrong;
 
 def opened(browser, page, query=""):
     """Open a page of slides, ready to be shown."""
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", SCREEN)
-    visit(browser, page, query)
+    visit(browser, page, query, SCREEN)
     WebDriverWait(browser, 60).until(lambda b: b.execute_script("return window.Reveal && Reveal.isReady()"))
 
 
