@@ -6,6 +6,7 @@ import math
 import os
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -453,13 +454,15 @@ class Results:
     def add_failures(self, id, failed, *, split="test", note=None, **stated):
         """Record how often a method fails outright, from one True or False a seed, with its exact binomial interval.
 
-        The entry's "upper_bound" is the one-sided one, which the note tells too. Source: Clopper & Pearson (1934). Five
-        good seeds of five leave a rate of up to 52% possible.
+        The entry's "upper_bound" is the one-sided one, which the note tells too; where every seed fails, it tells the
+        lower one. Source: Clopper & Pearson (1934). Five good seeds of five leave a rate of up to 52% possible.
         """
         failed = _numbers(failed)
-        interval = stats.binomtest(int(sum(failed)), len(failed)).proportion_ci()
-        bound = stats.binomtest(int(sum(failed)), len(failed), alternative="less").proportion_ci().high
-        note = "; ".join(filter(None, [note, f"with 95% confidence, no more than {bound:.1%}"]))
+        test = partial(stats.binomtest, int(sum(failed)), len(failed))
+        interval, bound = test().proportion_ci(), test(alternative="less").proportion_ci().high
+        least = test(alternative="greater").proportion_ci().low
+        said = f"no less than {least:.1%}" if all(failed) else f"no more than {bound:.1%}"  # 100% would say nothing
+        note = "; ".join(filter(None, [note, f"with 95% confidence, {said}"]))
         value, interval = float(np.mean(failed)), (float(interval.low), float(interval.high))
         stated |= {"covers": "failures", "upper_bound": float(bound)}
         return self._record(id, value, interval, failed, "fraction", split, None, note, **stated)

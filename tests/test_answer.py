@@ -106,7 +106,7 @@ def test_claims_come_out_as_their_contrasts_do(answer, tmp_path):
     assert {letter: claims[f"claim_{letter}"]["value"] for letter in expected} == expected
     assert claims["answer"]["value"] == "refuted" and "though its codes lose something" in claims["answer"]["claim"]
     assert "98.00%" in claims["answer"]["claim"] and "2 refuted" in claims["answer"]["claim"]
-    assert "told how images may be distorted, a student network is right on **98.00%**" in claims["answer"]["claim"]
+    assert "told how digits may be distorted, a student network is right on **98.00%**" in claims["answer"]["claim"]
     assert "lost a class in 2 of 11 seeds, 1 of them among the 3 that taught these" in claims["answer"]["claim"]
     assert "(The best hybrid minus the latter: +60.1 (+59.8 to +60.3) points.)" in claims["answer"]["claim"]
     assert "4 of 8 planned seeds" in claims["claim_a"]["note"] and "4 of 8 planned seeds" in claims["claim_b"]["note"]

@@ -263,6 +263,7 @@ def test_the_rate_of_failures_has_its_exact_interval(store):
     assert entry["value"] == 0 and entry["ci"][1] == pytest.approx(1 - 0.025 ** (1 / 5)) and entry["split"] == "train"
     assert entry["upper_bound"] == pytest.approx(1 - 0.05 ** (1 / 5))
     assert store.add_failures("none.of.60", [False] * 60)["note"].endswith(f"no more than {1 - 0.05 ** (1 / 60):.1%}")
+    assert store.add_failures("all.of.4", [True] * 4)["note"].endswith(f"no less than {0.05 ** (1 / 4):.1%}")
     assert store.add_failures("chain.failures", [False] * 3 + [True])["value"] == 0.25
 
 
