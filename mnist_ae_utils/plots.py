@@ -512,13 +512,13 @@ def headline_table(reports):
 
 
 def estimate_table(reports, notebook):
-    """A notebook's contrasts that decide no claim, on several data sets: mean and 95% interval in each.
+    """A notebook's contrasts on several data sets, as estimates: mean and 95% interval in each, without verdicts.
 
     `reports` are {name: `results.report`}.
     """
     of = {(name, e["id"], e["labels"]): e for name, (_, entries) in reports.items() for e in entries if "above" in e}
     rows, shown = [], None
-    for rule in (rule for rule in results.RULES["contrasts"][notebook] if "primary" not in rule):
+    for rule in results.RULES["contrasts"][notebook]:
         for n in rule.get("n_labels", [""]):
             asked = {"what is asked": rule["claim"], "difference": rule["contrast"]}
             row = dict.fromkeys(asked, "") if asked == shown else asked  # said once for several numbers of labels
