@@ -71,7 +71,6 @@ def test_on_paper_nothing_is_wider_than_the_page(printed, browser):
         assert browser.execute_script(wide) == []
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_where_no_browser_is_installed_it_is_said_what_to_install(tmp_path, monkeypatch):
