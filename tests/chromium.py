@@ -42,7 +42,7 @@ def browser(tmp_path_factory):
 
 
 def visit(browser, page, query="", screen=None):
-    """Open a page with empty logs, at a desktop's size or with the metrics of a `screen`, whatever a test set before."""
+    """Open a page with empty logs, as large as on a desktop or with the metrics of a `screen`, whatever was set."""
     browser.set_window_size(1280, 900)
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     if screen:
