@@ -413,7 +413,26 @@ def test_a_check_names_a_network_that_was_changed_or_is_missing_or_foreign(tmp_p
 
 
 # ---------------------------------------------------------------------------------------------------- the check
+def with_a_figure(path):
+    """Show a figure, of 6 bytes, in a notebook, for the report's page."""
+    notebook = nbformat.read(path, as_version=4)
+    cell = nbformat.v4.new_code_cell("", metadata={"tags": ["readme-figure"]})
+    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"})]
+    notebook.cells.append(cell)
+    nbformat.write(notebook, path)
+
+
+def test_a_report_whose_executed_notebooks_are_not_kept_keeps_their_figures(tmp_path, source):
+    with_a_figure(source / "01_a.ipynb")
+    out = make(tmp_path)
+    figure = (out / "figures" / "01_a.png").read_bytes()
+    shutil.rmtree(out / "notebooks")
+    make(tmp_path, only=["02"])
+    assert (out / "figures" / "01_a.png").read_bytes() == figure and "figures/01_a.png" in folder.listed(out)
+
+
 def test_a_check_names_what_does_not_belong_to_the_report(tmp_path, source):
+    with_a_figure(source / "02_b.ipynb")
     out = make(tmp_path)
     assert check.problems(out) == []
     whole = contents(out)
@@ -438,13 +457,12 @@ def test_a_check_names_what_does_not_belong_to_the_report(tmp_path, source):
     assert "01_a.ipynb is not the execution that results.json tells of" in found(
         "notebooks/01_a.ipynb", nbformat.writes(other)
     )
-    cell = nbformat.v4.new_code_cell("", metadata={"tags": ["readme-figure"]})
-    cell.outputs = [nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K"})]
-    other = nbformat.reads(whole["notebooks/01_a.ipynb"].decode(), as_version=4)
-    other.cells.append(cell)
-    assert "figures/01_a.png is not the figure of the notebook beside it" in found(
-        "notebooks/01_a.ipynb", nbformat.writes(other)
-    )
+    other = whole["notebooks/02_b.ipynb"].decode().replace("iVBORw0K", "iVBORw0L")
+    assert "figures/02_b.png is not the figure of the notebook beside it" in found("notebooks/02_b.ipynb", other)
+    shutil.rmtree(out / "notebooks")  # not kept: what is there is looked at all the same
+    assert check.absent(out) == ["notebooks"] and check.problems(out) == []
+    (out / "figures" / "02_b.png").write_text("another")
+    assert check.problems(out) == ["figures/02_b.png was changed since the report was made"]
     assert "01_a failed: boom" in found("results.json", results.replace('"error": null', '"error": "boom"', 1))
     for text in ("{", "[]", '{"header": {}}', results.replace("0.98214", "NaN")):
         (out / "results.json").write_text(text)

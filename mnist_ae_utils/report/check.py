@@ -8,20 +8,32 @@ from mnist_ae_utils.report import book, collect, folder, pages
 from mnist_ae_utils.report.folder import ReportError
 
 
+def absent(out):
+    """Names of the folders ``notebooks`` and ``models`` that a report was made with and that are not there as a whole.
+
+    A repository may keep a report's page, figures and results alone.
+    """
+    parts = {name.split("/")[0] for name in folder.listed(out)} & {"notebooks", "models"}
+    return sorted(part for part in parts if not (out / part).exists())
+
+
 def problems(out):
     """What is wrong with the report in the folder `out`, a line each; none if its parts belong together.
 
+    What would be in folders that are `absent` is left out: figures are then held against the list of files alone.
     Raises ReportError if there is no report, or its results cannot be read.
     """
     results = collect.read(out / "results.json")
     if results is None:
         raise folder.missing(out)
     header, names = results["header"], [path.name for path in book.sources(out)[2:]]
-    found = []
+    found, not_here = [], absent(out)
     if (out / folder.WORK / folder.WHOLE).exists():
         found.append(f"a report was killed while it took its place in {out}: run `mnist-ae book` or it again")
     listed = folder.listed(out)
     for name, digest in listed.items():
+        if name.split("/")[0] in not_here:
+            continue
         if (now := folder.digest(out / name)) != digest:
             found.append(f"{name} is missing" if now is None else f"{name} was changed since the report was made")
     for path in sorted((out / "models").glob("*.safetensors")):
@@ -30,7 +42,7 @@ def problems(out):
     for name, run in header["notebooks"].items():
         if run["error"]:
             found.append(f"{name} failed: {run['error']}")
-        if f"{name}.ipynb" not in names:
+        if f"{name}.ipynb" not in names and "notebooks" not in not_here:
             found.append(f"notebooks/{name}.ipynb is missing")
         try:
             left = collect.read_chapter(out / "results" / f"{name}.json", collect.made_with(header), name)
@@ -47,7 +59,8 @@ def problems(out):
     if (out / "README.md").read_text(encoding="utf-8") != pages.page(results):
         found.append("README.md does not say what results.json says")
     figures = book.tagged_figures(out / "notebooks")
-    for name in sorted(figures.keys() | {path.name for path in (out / "figures").glob("*.png")}):
+    there = {path.name for path in (out / "figures").glob("*.png")}
+    for name in [] if "notebooks" in not_here else sorted(figures.keys() | there):
         path = out / "figures" / name
         if not path.exists() or path.read_bytes() != figures.get(name):
             found.append(f"figures/{name} is not the figure of the notebook beside it")

@@ -172,8 +172,10 @@ def _run_command(options):
     if options.command == "check":
         from mnist_ae_utils.report import check
 
-        found = check.problems(out or pages.COMMITTED)
-        print("\n".join(found) or "results, pages, figures and notebooks belong together")
+        found, not_here = check.problems(out or pages.COMMITTED), check.absent(out or pages.COMMITTED)
+        print("\n".join(found) or "results, pages, figures and notebooks that are here belong together")
+        if not_here:
+            print(f"Not here, so not looked at: {', '.join(not_here)}")
         return 1 if found else 0
     if options.command == "verify":
         from mnist_ae_utils.report import verify

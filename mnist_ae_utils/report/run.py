@@ -194,8 +194,12 @@ def _begin(out, header, earlier, paths, every):
     entries = {name: _entries(unfinished, name) for name in done} | {name: _entries(earlier, name) for name in kept}
     for name in kept:
         results.write(work, name, collect.made_with(header), entries[name])
-        with contextlib.suppress(FileNotFoundError):  # `check` tells of it
-            copy = shutil.copy(out / "notebooks" / f"{name}.ipynb", work / "notebooks")
+        notebook, figure = out / "notebooks" / f"{name}.ipynb", out / "figures" / f"{name}.png"
+        if not notebook.exists():  # not kept: `check` tells of it
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(figure, work / "figures")
+        else:
+            copy = shutil.copy(notebook, work / "notebooks")
             if kept[name]["source"] != (digest := folder.digest(now[name])) and notebooks.renew_texts(copy, now[name]):
                 kept[name] |= {"source": digest, "texts": header["commit"]}
     networks = [path for path in (out / "models").glob("*.safetensors") if verify.chapter_of(path) in kept]
