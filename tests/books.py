@@ -8,8 +8,6 @@ from nbformat.v4 import new_markdown_cell
 from once import made_once
 from stub_notebooks import SETTING, contrast, entry, without_imports, write_notebook
 
-from mnist_ae_utils.report import kernel, run
-
 MATHEMATICS = r"""## Mathematics
 
 In a line, $\lVert x - \hat x \rVert^2$, and by itself:
@@ -46,6 +44,8 @@ def book(request, tmp_path_factory):
 
 
 def of_stubs(folder):
+    from mnist_ae_utils.report import kernel, run  # not by the process that only hands tests out: they take seconds
+
     source = folder / "notebooks"
     entries = [entry(reference={"value": 0.988, "source": "Makhzani & Frey 2014"}), contrast()]
     write_notebook(source, "01_stub", CELLS, entries=entries)

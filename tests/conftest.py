@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from chromium import browser  # noqa: F401  (a fixture)
+from books import book  # noqa: F401  (a fixture)
+from chromium import browser  # noqa: F401  (another)
 from once import made_once
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # several test processes, each with a thread a core, wait for each other
-
-from books import book  # noqa: E402, F401  (another, whose file imports torch, which reads that number)
-
-from mnist_ae_utils.chapter import PROFILES  # noqa: E402
-
+# Several test processes, each with a thread a core, wait for each other. Torch, which reads this, is not imported yet:
+# the process that hands out the tests needs none of it, and waits for no import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 # Runs are made without workers, which start longer than they train here, unless a test is about these: see `workers`.
 ONE_CORE = {"LOKY_MAX_CPU_COUNT": "1"}
@@ -32,6 +30,8 @@ def workers(monkeypatch):
 @pytest.fixture
 def more_images(monkeypatch):
     """The smoke profile has as many images as it takes to learn something from them."""
+    from mnist_ae_utils.chapter import PROFILES
+
     sizes = dict(train_images=600, validation_images=500, test_images=500, epochs=2, min_steps=20)
     monkeypatch.setitem(PROFILES, "smoke", PROFILES["smoke"] | sizes)
 
@@ -63,8 +63,15 @@ def needs_the_smoke_report(item):
 
 
 def pytest_collection_modifyitems(items):
-    """What needs the smoke report comes first: one worker makes it while the others run everything else."""
+    """What needs the smoke report comes first: one worker makes it while the others run everything else.
+
+    What needs the bundle, which takes longest of that, comes in the midst: else it is left for the end, on one core.
+    """
     items.sort(key=lambda item: not needs_the_smoke_report(item))
+    of_bundle = [item for item in items if "whole" in item.fixturenames]
+    others = [item for item in items if item not in of_bundle]
+    half = len(others) // 2
+    items[:] = others[:half] + of_bundle + others[half:]
 
 
 def pytest_runtest_protocol(item):

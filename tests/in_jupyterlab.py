@@ -21,7 +21,8 @@ def opened(folder, notebook, **environment):
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0",
                "--IdentityProvider.token=", "--ServerApp.password=", f"--ServerApp.root_dir={folder}",
                "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+               "--LanguageServerManager.autodetect=False"]  # fmt: skip
     places = {name: str(folder / name) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
     own = {name: value for name, value in os.environ.items() if name != machine.STILL}
     own |= places | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment
@@ -70,8 +71,11 @@ def cells(browser):
 def all_run(browser):
     """Wait until every code cell has been run by the kernel that is there now; return the cells."""
 
+    counted = "return [...window.jupyterapp.shell.currentWidget.content.model.cells]"
+    counted += ".filter((cell) => cell.type === 'code').map((cell) => cell.executionCount)"  # without their figures
+
     def found(b):
-        counts = [cell["execution_count"] for cell in cells(b) if cell["cell_type"] == "code"]
+        counts = b.execute_script(counted)
         return counts == list(range(1, len(counts) + 1)) and is_idle(b)
 
     WebDriverWait(browser, PATIENCE, poll_frequency=2).until(found)

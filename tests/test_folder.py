@@ -1,6 +1,5 @@
 """What a report does to a folder: nobody's file is lost, and a report is there whole or not at all."""
 
-import io
 import json
 import os
 import shutil
@@ -278,11 +277,10 @@ def test_a_disk_that_is_full_at_any_write_loses_nothing(tmp_path, source, monkey
 
 
 def test_a_disk_without_room_is_told_before_anything_is_run(tmp_path, source, monkeypatch):
-    class Full(io.BytesIO):
-        def write(self, content):
-            raise OSError(28, "No space left on device")
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(run.tempfile, "TemporaryFile", lambda dir: Full())
+    monkeypatch.setattr(run.os, "posix_fallocate", full, raising=False)
     monkeypatch.setattr(notebooks, "execute", None)
     with pytest.raises(folder.ReportError, match="out: No space left on device: 64 MiB are needed there"):
         make(tmp_path)

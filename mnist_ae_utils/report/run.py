@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -167,7 +168,10 @@ def check_room(place):
     """Raise ReportError if a folder has no room for a report's files, or cannot be written to: before hours of work."""
     try:
         with tempfile.TemporaryFile(dir=place) as file:
-            file.write(bytes(ROOM))
+            if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+                os.posix_fallocate(file.fileno(), 0, ROOM)
+            else:
+                file.write(bytes(ROOM))
     except OSError as error:
         raise ReportError(f"{place}: {error.strerror}: {ROOM // 2**20} MiB are needed there") from None
 
