@@ -199,13 +199,12 @@ def _begin(out, header, earlier, paths, every):
     for name in kept:
         results.write(work, name, collect.made_with(header), entries[name])
         notebook, figure = out / "notebooks" / f"{name}.ipynb", out / "figures" / f"{name}.png"
-        if not notebook.exists():  # not kept: `check` tells of it
-            with contextlib.suppress(FileNotFoundError):
-                shutil.copy(figure, work / "figures")
-        else:
+        if notebook.exists():
             copy = shutil.copy(notebook, work / "notebooks")
             if kept[name]["source"] != (digest := folder.digest(now[name])) and notebooks.renew_texts(copy, now[name]):
                 kept[name] |= {"source": digest, "texts": header["commit"]}
+        elif figure.exists():  # the notebook was not kept: `check` tells of it
+            shutil.copy(figure, work / "figures")
     networks = [path for path in (out / "models").glob("*.safetensors") if verify.chapter_of(path) in kept]
     by_hand = folder.of_others(out, networks)  # left by a notebook, since
     for path in networks:
