@@ -4,6 +4,7 @@ import dis
 import importlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 import textwrap
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from mnist_ae_utils import data, models, training, trainings
+from mnist_ae_utils import data, fingerprints, models, training, trainings
 from mnist_ae_utils.fingerprints import Fingerprints
 
 
@@ -205,19 +206,19 @@ def test_a_library_that_a_function_imports_does_not_change_its_key_when_it_is_lo
     assert key(function) == before
 
 
-def test_what_is_installed_in_another_folder_is_a_library_s_and_what_only_lies_there_is_the_readers(tmp_path):
-    code = "import installed, lies_there; from mnist_ae_utils.fingerprints import Fingerprints; " \
-           "print(*(Fingerprints().key(module.times) for module in (installed, lies_there)))"  # fmt: skip
+def test_what_is_installed_in_another_folder_is_a_library_s_and_what_only_lies_there_is_the_readers(
+    tmp_path, monkeypatch
+):
     keys = []
     for factor in (3, 4):
         folders = {name: tmp_path / f"{name} {factor}" for name in ("installed", "lies_there")}
         for name, folder in folders.items():
             folder.mkdir()
             (folder / f"{name}.py").write_text(f"def times(x):\n    return {factor} * x\n")
+            monkeypatch.syspath_prepend(folder)
+            monkeypatch.delitem(sys.modules, name, raising=False)
         (folders["installed"] / "installed-1.0.dist-info").mkdir()
-        path = os.pathsep.join([*map(str, folders.values()), *sys.path])
-        run = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path},
-                             stdout=subprocess.PIPE, text=True, check=True)  # fmt: skip
-        keys.append(run.stdout.split())
+        in_a_new_process = runpy.run_path(fingerprints.__file__)["Fingerprints"]()  # which looks where libraries lie
+        keys.append([in_a_new_process.key(importlib.import_module(name).times) for name in folders])
     (of_library, of_reader), (same, other) = keys
     assert of_library == same and of_reader != other

@@ -53,15 +53,21 @@ def files():
 
 
 @pytest.fixture(scope="module")
-def cell(tmp_path_factory):
-    """A kernel with `START` run, and a cache of its own."""
+def kernel(tmp_path_factory):
+    """A kernel with a cache and workers of its own, which take longer to start than all that is done with them."""
     with pytest.MonkeyPatch.context() as patch:
-        out = tmp_path_factory.mktemp("reader")
-        patch.setenv("MNIST_AE_CACHE", str(out / "cache"))
+        patch.setenv("MNIST_AE_CACHE", str(tmp_path_factory.mktemp("reader") / "cache"))
         patch.delenv(*ONE_CORE)
         with Kernel() as kernel:
-            assert "uci-digits" in kernel(START.replace("{out!r}", repr(str(out))))
             yield kernel
+
+
+@pytest.fixture
+def cell(kernel, tmp_path):
+    """The kernel with `START` run, and nothing else defined."""
+    kernel("%reset -f")
+    assert "uci-digits" in kernel(START.replace("{out!r}", repr(str(tmp_path))))
+    return kernel
 
 
 def seconds(shown):
@@ -184,8 +190,7 @@ chapter.run(partial(long, data), [0, 1]);""")
     assert len(set(re.findall(r"epoch (\d+) of 400", shown))) >= 2
 
 
-def test_the_readmes_experiment_runs_as_it_stands(tmp_path, monkeypatch):
-    monkeypatch.setenv("MNIST_AE_CACHE", str(tmp_path / "cache"))
+def test_the_readmes_experiment_runs_as_it_stands(kernel, tmp_path):
     (source,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     start = 'begin("99_mine")'
     assert start in source
@@ -194,12 +199,11 @@ def test_the_readmes_experiment_runs_as_it_stands(tmp_path, monkeypatch):
         source = source.replace(f'"{file}"', repr(str(tmp_path / file)))
     draw = "from PIL import Image, ImageDraw\nphoto = Image.new('L', (200, 240), 235)\n"
     draw += "ImageDraw.Draw(photo).line([(100, 40), (100, 200)], fill=20, width=18)\n"
-    with Kernel() as cell:
-        cell(f"{draw}photo.save({str(tmp_path / 'photo.jpg')!r})")
-        shown = cell(source)
-        assert "6/6 runs" in shown and shown.count("figure") == 2 and "Error" not in shown, shown
-        loaded = cell(f"models.load_weights(Mine, {str(tmp_path / 'mine.safetensors')!r}).encoder[1]")
-        assert "out_features=32" in loaded
+    kernel(f"%reset -f\n{draw}photo.save({str(tmp_path / 'photo.jpg')!r})")
+    shown = kernel(source)
+    assert "6/6 runs" in shown and shown.count("figure") == 2 and "Error" not in shown, shown
+    loaded = kernel(f"models.load_weights(Mine, {str(tmp_path / 'mine.safetensors')!r}).encoder[1]")
+    assert "out_features=32" in loaded
 
 
 def test_own_pictures_as_a_dataset_and_a_photo_for_a_trained_model(cell, tmp_path):
