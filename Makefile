@@ -7,7 +7,7 @@ PYTHON := .venv/bin/python
 .PHONY: help install book pdf slides report full check test faults bundle lab cells assignments solutions bench lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-12s%s\n", $$1, $$2 }' Makefile
 
 install: ## make or update .venv with the pinned versions (CPU=0|1 decides for a build of torch)
 	@$(PYTHON3) install.py

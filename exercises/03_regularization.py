@@ -1031,11 +1031,12 @@ with checks.exercise("3.8", squared_jacobian):
     )  # fmt: skip
     often = sum(calls) / len(points)
     checks.require(often <= 60, f"It called `f` {often:.0f} times for each image. With 30 directions, 60 are enough.")
-    found = [squared_jacobian(narrow, points[:1].expand(4_000, 1, 28, 28), 1) for _ in range(3)]
+    alike = points[:1].expand(4_000, 1, 28, 28)
+    found = [checks.number(squared_jacobian(narrow, alike, 1), "What it returns", 0) for _ in range(3)]
     checks.close(found, A[0].square().sum().expand(3), "Do all images share one direction? Draw another one for each.",
                  relative=0.1)  # fmt: skip
     checks.close(
-        squared_jacobian(curved, points, 100, 1e-4), at_curved,
+        checks.number(squared_jacobian(curved, points, 100, 1e-4), "What it returns", 0), at_curved,
         "For a linear map it is right, for a curved one it is not. Is it the slope at the image, for the `h` given?",
         relative=0.05,
     )  # fmt: skip
@@ -1043,7 +1044,7 @@ with checks.exercise("3.8", squared_jacobian):
     training.train(noisy, training.denoising_loss(0.3), (few,), **settings)
     some = validation[:100]
     for name, net in {"without noise": plain, "with input noise 0.3": noisy}.items():
-        length = squared_jacobian(net.eval(), some, 20)
+        length = checks.number(squared_jacobian(net.eval(), some, 20), "What it returns", 0)
         print(f"{name}: squared norm {length:.1f}; noise of 0.3 would cost about {0.3**2 * length:.1f} squared error")
 
 

@@ -100,7 +100,7 @@ with checks.exercise("4.1", expected_missing, all_there):
             relative=1e-6, absolute=1e-9,
         )  # fmt: skip
     for n in (10, 20, 50):
-        missing, chance = expected_missing(n, n_classes), all_there(n, n_classes)
+        missing, chance = (checks.number(f(n, n_classes), f.__name__) for f in (expected_missing, all_there))
         print(
             f"{n} labels: all {n_classes} classes with probability {chance:.2g}; on average {missing:.2f} are missing, "
             f"and a classifier errs on all of their images, {missing / n_classes:.1%}."
@@ -615,7 +615,7 @@ with checks.exercise("4.5", limit):
              "That is after one step.": 0.9 * ways["right"] @ Y + 0.1 * Y},
             relative=1e-6, absolute=1e-9,
         )  # fmt: skip
-    of_chain = limit(chain + chain.T, torch.eye(5).double()[:, [0, 4]], 0.99)
+    of_chain = checks.tensor(limit(chain + chain.T, torch.eye(5).double()[:, [0, 4]], 0.99), "F", (5, 2))
     shares = (of_chain[:, 0] / of_chain.sum(1)).numpy().round(2)
     print("five images in a chain, the first labelled a, the last b; share of a:", shares)
 

@@ -95,8 +95,9 @@ with checks.exercise("6.1", all_named, never_named):
                  math.factorial(len(p)) / len(p) ** len(p)},
         )  # fmt: skip
     tenth = [0.1] * 10
-    print(f"Ten draws from ten equal classes name each of them with a probability of {all_named(tenth):.3%},")
-    print(f"and {never_named(tenth, 10):.0%} of the images are of a class that was not named.")
+    every, missed = checks.number(all_named(tenth), "all_named"), checks.number(never_named(tenth, 10), "never_named")
+    print(f"Ten draws from ten equal classes name each of them with a probability of {every:.3%},")
+    print(f"and {missed:.0%} of the images are of a class that was not named.")
 
 
 # %% tags=["also-right"]
@@ -190,8 +191,9 @@ with checks.exercise("6.2", by_any, by_typical, costliest_share):
                  f"Another p costs more: up to {lost.max():.3f} of the pseudo-labels. Where is the difference's "
                  "derivative 0?")  # fmt: skip
     counts = pd.crosstab(found.clusters, labels).to_numpy()
-    print(f"The clusters above: {by_any(counts):.1%} of pseudo-labels right if any image is asked for, "
-          f"{by_typical(counts):.1%} if a typical one is; it was {(found.labels == labels).mean():.1%}.")  # fmt: skip
+    chance, best = (checks.number(function(counts), function.__name__) for function in (by_any, by_typical))
+    print(f"The clusters above: {chance:.1%} of pseudo-labels right if any image is asked for, "
+          f"{best:.1%} if a typical one is; it was {(found.labels == labels).mean():.1%}.")  # fmt: skip
 
 
 # %% tags=["also-right"]
@@ -495,8 +497,9 @@ with checks.exercise("6.5", best_gap):
              "That is the logarithm of the label's target, not the gap between two logits.":
                  math.log(1 - smoothing + smoothing / k)},
         )  # fmt: skip
-    print(f"At the chapter's smoothing a network is asked for a gap of {best_gap(0.1, 10):.2f} and no more.")
-    print(f"At a thousandth it is {best_gap(0.001, 10):.2f}, and without smoothing no gap is large enough.")
+    here, small = (checks.number(best_gap(smoothing, 10), "best_gap") for smoothing in (0.1, 0.001))
+    print(f"At the chapter's smoothing a network is asked for a gap of {here:.2f} and no more.")
+    print(f"At a thousandth it is {small:.2f}, and without smoothing no gap is large enough.")
 
 
 # %% tags=["also-right"]

@@ -84,13 +84,10 @@ with checks.exercise("8.1", auroc):
          "A pair with equal scores counts as lost. It should count one half.": roc_auc_score(labels, scores - nudge),
          "That is the share of pairs in which the familiar image has the larger score.": 1 - expected},
     )  # fmt: skip
-    checks.close(
-        auroc(errors[is_strange], errors[~is_strange]),
-        told(errors),
-        "It does not hold for the errors of the autoencoder.",
-    )
     for score, same in (("error", errors), ("error's square", errors**2), ("error's logarithm", errors.log())):
-        print(f"{names[lightest]}, by the {score}: {auroc(same[is_strange], same[~is_strange]):.3f}")
+        found = checks.number(auroc(same[is_strange], same[~is_strange]), "auroc(...)", 0, 1)
+        checks.close(found, told(same), "It does not hold for the errors of the autoencoder.")
+        print(f"{names[lightest]}, by the {score}: {found:.3f}")
 
 
 # %% tags=["also-right"]
@@ -362,7 +359,9 @@ with checks.exercise("8.4", to_nearest_class):
     )  # fmt: skip
     splits = train.images[seen], validation.images
     codes, of_validation = (metrics.encode(autoencoder, images).cpu().double() for images in splits)
-    several = to_nearest_class(codes, train.labels[seen].cpu(), of_validation)
+    several = checks.tensor(
+        to_nearest_class(codes, train.labels[seen].cpu(), of_validation), "to_nearest_class", (len(of_validation),)
+    )
     one = told(mahalanobis(codes, of_validation))
     print(f"AUROC of {names[lightest]}: {one:.2f} by one ellipsoid, {told(several):.2f} by one for each class")
 
@@ -709,7 +708,8 @@ with checks.exercise("8.7", predicted, too_sure_by):
             weight_decay=weight_decay,
         )  # fmt: skip
         accuracy = metrics.accuracy(net, train.images, train.labels)
-        by[weight_decay] = too_sure_by(metrics.in_batches(net, validation.images), validation.labels)
+        logits = metrics.in_batches(net, validation.images)
+        by[weight_decay] = checks.number(too_sure_by(logits, validation.labels), "too_sure_by(...)", -1, 1)
         print(
             f"weight decay {weight_decay:g}: {1 - accuracy:.1%} errors in training, too sure by {by[weight_decay]:+.1%}"
         )

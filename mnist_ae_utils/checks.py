@@ -62,8 +62,9 @@ def require(condition, hint):
 
 
 def several(answer, n, hint):
-    """Raise NotYet with the hint unless the answer is a tuple or list of `n`."""
-    require(isinstance(answer, tuple | list) and len(answer) == n, hint)
+    """Raise NotYet with the hint unless the answer is a tuple, list, array or tensor of `n`."""
+    given = len(answer) if isinstance(answer, tuple | list) else (*getattr(answer, "shape", ()), 0)[0]
+    require(given == n, hint)
 
 
 def number(value, what, low=-math.inf, high=math.inf):
@@ -78,13 +79,13 @@ def number(value, what, low=-math.inf, high=math.inf):
 
 
 def tensor(value, what, shape):
-    """The value; NotYet unless it is a finite tensor of this shape, in which None stands for any size."""
+    """The value, detached; NotYet unless it is a finite tensor of this shape, in which None stands for any size."""
     require(isinstance(value, torch.Tensor), f"{what} should be a tensor, not a value of type {type(value).__name__}.")
     fits = len(value.shape) == len(shape) and all(b in (None, a) for a, b in zip(value.shape, shape, strict=True))
     wanted = ", ".join("n" if size is None else str(size) for size in shape)
     require(fits, f"{what} has the shape {tuple(value.shape)}; asked for is ({wanted}).")
     require(torch.isfinite(value.float()).all(), f"{what} holds numbers that are infinite or not a number.")
-    return value
+    return value.detach()
 
 
 def close(value, expected, hint, mistakes=None, relative=TOLERANCE, absolute=1e-6):

@@ -3,6 +3,8 @@
 Each source's cells run here in one namespace, as a kernel runs them, on the smoke profile and on another data set.
 """
 
+import ast
+import functools
 import math
 from pathlib import Path
 
@@ -59,6 +61,21 @@ def with_given(exercise, scope):
     return scope
 
 
+def in_other_types(answer):
+    """The function, which gives a number as a tensor of one, and a tensor with its gradient: right all the same."""
+
+    @functools.wraps(answer)
+    def wrapped(*arguments, **named):
+        found = answer(*arguments, **named)
+        if isinstance(found, float):
+            return torch.tensor([found], dtype=torch.float64)
+        if isinstance(found, torch.Tensor) and found.is_floating_point() and found.is_leaf:
+            return found.clone().requires_grad_()
+        return found
+
+    return wrapped
+
+
 def answers(exercise):
     """Right answers: the solution, and the same with what another one writes anew put in its place."""
     yield exercise.cells["answer"]
@@ -72,8 +89,13 @@ def test_right_answers_pass_however_they_are_written(name, exercise, dataset, pr
     solution, *others = answers(exercise)
     for answer in [solution] if dataset == "auto" else others:  # so each check is seen to hold on both
         scope = with_given(exercise, prepared(name, dataset))
-        for source in answer + exercise.cells["check"]:
+        for source in answer:
             run(source, scope)
+        if dataset != "auto":
+            written = [node for source in answer for node in ast.parse(source).body]
+            functions = {node.name for node in written if isinstance(node, ast.FunctionDef)}
+            scope |= {name: in_other_types(scope[name]) for name in functions}
+        run(*exercise.cells["check"], scope)
         assert f"{exercise.number}: right." in capsys.readouterr().out
 
 
