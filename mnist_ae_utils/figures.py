@@ -82,7 +82,8 @@ def _listed(texts, by=", "):
 
 def _of_pictures(axes):
     """Images without axes: how many, what their rows are called, and what stands above them."""
-    rows, titles = _listed((ax.get_ylabel() for ax in axes), "; "), _listed((ax.get_title() for ax in axes), "; ")
+    rows = _listed((ax.get_ylabel() for ax in axes), "; ")
+    titles = "; ".join(_line(ax.get_title()) for ax in axes if ax.get_title())  # in order: two may be the same
     text = f"{len(axes)} images" if len(axes) > 1 else "An image" if axes else ""
     return text + (f" in rows: {rows}" if rows else "") + (f"; above them: {titles}" if titles else "")
 

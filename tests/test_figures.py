@@ -91,7 +91,8 @@ def test_images_are_told_by_their_rows_and_what_stands_above_them():
     text = drawn(plots.rows_of_images({"original": images, "PCA": images / 2}, errors_against="original", title="Ten"))
     error = ((images / 2) ** 2).sum((1, 2, 3)).mean()
     assert text == f"Ten. 8 images in rows: original; PCA {error:.1f}."
-    assert drawn(plots.digits(images, ["4, taken\nfor 9", "", "", ""])) == "4 images; above them: 4, taken for 9."
+    text = drawn(plots.digits(images, ["4, taken\nfor 9", "", "5", "4, taken\nfor 9"]))
+    assert text == "4 images; above them: 4, taken for 9; 5; 4, taken for 9."
 
 
 def test_maps_are_told_by_rows_columns_and_range():

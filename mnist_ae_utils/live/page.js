@@ -201,7 +201,7 @@ function walking(live, weights) {
 function oracle(live) {
   const root = element("div", { class: "ae-live" });
   if (!live.oracle) {
-    root.append(element("p", { class: "problem" }, "The ten images are training images of the report's data, which are not at hand here. Run `mnist-ae data`, then `mnist-ae live`."));
+    root.append(element("p", { class: "problem" }, "The ten images are training images of the report's data, which are not at hand here. In a terminal, run mnist-ae data, then mnist-ae live."));
     return root;
   }
   const { asked, counts, n_test: n, figure } = live.oracle, given = {}, result = element("p", { class: "result", role: "status" });
