@@ -111,9 +111,9 @@ def test_a_number_may_be_of_any_library(value):
     assert checks.number(value, "error", 0, 10) == 3.0
 
 
-@pytest.mark.parametrize("value", [(1,), [1, 2, 3], None, torch.tensor([1, 2]), {1: 2, 2: 3}, "12"])
-def test_several_are_a_tuple_or_a_list_of_so_many(value):
-    for right in ((1, 2), [1, torch.tensor(2)]):
+@pytest.mark.parametrize("value", [(1,), [1, 2, 3], None, torch.tensor(2), np.zeros((1, 2)), {1: 2, 2: 3}, "12"])
+def test_several_are_a_tuple_list_array_or_tensor_of_so_many(value):
+    for right in ((1, 2), [1, torch.tensor(2)], torch.tensor([1, 2]), np.ones(2)):
         checks.several(right, 2, "Two.")
     with pytest.raises(checks.NotYet, match=r"^Two\.$"):
         checks.several(value, 2, "Two.")
